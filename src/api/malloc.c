@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+/* malloc.c - malloc, free and their family, as programs call them.
+ *
+ * Problem     These functions replace libc's for a program that knows nothing of us: their contract
+ *             is what glibc keeps, and most calls must end within a few dozen instructions.
+ * Idea        The fast paths are in this file and in inline functions of span.h, tcache.h and
+ *             pagemap.h; whatever they cannot do goes to one cold function each.
+ * Sources     malloc(3), posix_memalign(3); ISO C23 7.24.3; glibc 2.36 for what the standards leave
+ *             open.
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/names.h"
+#include "api/process.h"
+#include "base/fmt.h"
+#include "span/large.h"
+
+#define ALIGN_MIN_BYTES ((size_t)16)
+
+/* --- malloc ----------------------------------------------------------------------------------- */
+
+static void *
+no_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+/* Everything that the fast path leaves: no cache yet, no free slot at hand, or a large block. Next
+ * on the allocation walk: hm_tcache_alloc_slow (cache/tcache.c) or hm_large_alloc
+ * (span/large.c). */
+static HM_NOINLINE void *
+malloc_slow(size_t size_bytes)
+{
+    int saved_errno = errno;
+    struct hm_tcache *cache = hm_process_attach();
+    void *mem = NULL;
+
+    if (size_bytes <= HM_SMALL_MAX_BYTES) {
+        unsigned class_idx = hm_class_of(size_bytes);
+
+        mem = cache != NULL ? hm_tcache_alloc(cache, class_idx) : hm_process_alloc_spare(class_idx);
+    } else if (hm_process_start()) {
+        mem = hm_large_alloc(&hm_process.heap, size_bytes, ALIGN_MIN_BYTES, NULL);
+    }
+    if (mem == NULL)
+        return no_memory();
+    errno = saved_errno;
+    return mem;
+}
+
+/* The way of most allocations: the current span of the size's class has a free slot in its current
+ * word. */
+HM_EXPORT void *
+malloc(size_t size)
+{
+    struct hm_tcache *cache = hm_thread_cache;
+    struct hm_span *span;
+    uint64_t word;
+
+    if (HM_LIKELY(size <= HM_BY_SIZE_MAX_BYTES))
+        span = cache->by_size[(size + 15) >> 4];
+    else if (HM_LIKELY(size <= HM_SMALL_MAX_BYTES))
+        span = cache->current[hm_class_of(size)];
+    else
+        return malloc_slow(size);
+    word = hm_load(span->word);
+    if (HM_UNLIKELY(word == 0))
+        return malloc_slow(size);
+    return hm_span_pop(span, word);
+}
+
+/* --- free ------------------------------------------------------------------------------------- */
+
+HM_NORETURN static HM_COLD void
+not_ours(uintptr_t addr, const char *call)
+{
+    char what[64];
+    struct hm_fmt out = hm_fmt_init(what, sizeof(what), -1);
+
+    hm_fmt_str(&out, call);
+    hm_fmt_str(&out, ": invalid pointer");
+    hm_fail(what, addr, "no live block starts there; pass what malloc returned, and only once");
+}
+
+/* NULL, blocks of other threads, blocks of full spans, large blocks, and misuse. */
+static HM_NOINLINE void
+free_slow(uintptr_t addr, struct hm_span *span)
+{
+    int saved_errno = errno;
+
+    if (addr == 0)
+        return;
+    if (span == NULL)
+        not_ours(addr, "free()");
+    if (span->kind == HM_SPAN_SLOTS)
+        hm_tcache_free_slow(&hm_process.pool, hm_thread_cache, span, addr);
+    else
+        hm_large_free(&hm_process.heap, span, addr);
+    errno = saved_errno;
+}
+
+/* The way of most frees: the block lies in a span of this thread. Next on the free walk:
+ * hm_tcache_free (cache/tcache.h). */
+HM_EXPORT void
+free(void *ptr)
+{
+    uintptr_t addr = (uintptr_t)ptr;
+    struct hm_span *span = hm_pagemap_get_in(hm_process_root, addr);
+    struct hm_tcache *cache = hm_thread_cache;
+
+    if (HM_UNLIKELY(span == NULL) || HM_UNLIKELY(hm_load(&span->owner) != cache)
+        || HM_UNLIKELY(!hm_tcache_free(cache, span, addr)))
+        free_slow(addr, span);
+}
+
+/* --- calloc ----------------------------------------------------------------------------------- */
+
+HM_EXPORT void *
+calloc(size_t nmemb, size_t size)
+{
+    size_t size_bytes;
+    bool is_zero = false;
+    void *mem;
+
+    if (__builtin_mul_overflow(nmemb, size, &size_bytes))
+        return no_memory();
+    if (size_bytes <= HM_SMALL_MAX_BYTES)
+        mem = malloc(size_bytes);
+    else if (hm_process_attach() != NULL || hm_process_start())
+        mem = hm_large_alloc(&hm_process.heap, size_bytes, ALIGN_MIN_BYTES, &is_zero);
+    else
+        mem = NULL;
+    if (mem == NULL)
+        return no_memory();
+    if (!is_zero)
+        memset(mem, 0, size_bytes);
+    return mem;
+}
+
+/* --- realloc ---------------------------------------------------------------------------------- */
+
+/* The span of a live block. Aborts if `addr` is none. */
+static struct hm_span *
+span_of(uintptr_t addr, const char *call)
+{
+    struct hm_span *span = hm_pagemap_get(&hm_process.heap.pagemap, addr);
+
+    if (span == NULL)
+        not_ours(addr, call);
+    if (span->kind == HM_SPAN_SLOTS ? !hm_span_is_live(span, addr) : addr != span->base)
+        hm_span_misuse(span, addr, call);
+    return span;
+}
+
+static void *
+move_block(void *ptr, size_t old_bytes, size_t new_bytes)
+{
+    void *mem = malloc(new_bytes);
+
+    if (mem == NULL)
+        return NULL;
+    memcpy(mem, ptr, old_bytes < new_bytes ? old_bytes : new_bytes);
+    free(ptr);
+    return mem;
+}
+
+/* Stays in place while the new size needs at least half of the room that the block has. */
+HM_EXPORT void *
+realloc(void *ptr, size_t size)
+{
+    uintptr_t addr = (uintptr_t)ptr;
+    struct hm_span *span;
+    size_t room_bytes;
+
+    if (ptr == NULL)
+        return malloc(size);
+    if (size == 0) {
+        free(ptr);
+        return NULL;
+    }
+    span = span_of(addr, "realloc()");
+    room_bytes = span->slot_bytes;
+    if (span->kind == HM_SPAN_SLOTS) {
+        if (size <= room_bytes && size >= room_bytes / 2)
+            return ptr;
+    } else {
+        int saved_errno = errno;
+        void *mem = hm_large_resize(&hm_process.heap, span, addr, size);
+
+        errno = saved_errno;
+        if (mem != NULL)
+            return mem;
+    }
+    return move_block(ptr, room_bytes, size);
+}
+
+HM_EXPORT void *
+reallocarray(void *ptr, size_t nmemb, size_t size)
+{
+    size_t size_bytes;
+
+    if (__builtin_mul_overflow(nmemb, size, &size_bytes))
+        return no_memory();
+    return realloc(ptr, size_bytes);
+}
+
+/* --- aligned blocks --------------------------------------------------------------------------- */
+
+/* `align_bytes` is a power of two. */
+static void *
+alloc_aligned(size_t align_bytes, size_t size_bytes)
+{
+    unsigned class_idx = HM_CLASS_COUNT;
+    void *mem;
+
+    if (align_bytes <= ALIGN_MIN_BYTES)
+        return malloc(size_bytes);
+    if (!hm_process_start())
+        return no_memory();
+    if (align_bytes <= hm_page_bytes(&hm_process.heap.geom))
+        class_idx = hm_class_of_aligned(size_bytes, align_bytes);
+    if (class_idx < HM_CLASS_COUNT)
+        return malloc(hm_class_bytes(class_idx));
+    mem = hm_large_alloc(&hm_process.heap, size_bytes != 0 ? size_bytes : 1, align_bytes, NULL);
+    return mem != NULL ? mem : no_memory();
+}
+
+/* An alignment that is no power of two is rounded up to one, as glibc does. */
+HM_EXPORT void *
+memalign(size_t alignment, size_t size)
+{
+    size_t align_bytes = ALIGN_MIN_BYTES;
+
+    if (alignment > PTRDIFF_MAX / 2) {
+        errno = EINVAL;
+        return NULL;
+    }
+    while (align_bytes < alignment)
+        align_bytes *= 2;
+    return alloc_aligned(align_bytes, size);
+}
+
+HM_EXPORT void *
+aligned_alloc(size_t alignment, size_t size)
+{
+    return memalign(alignment, size);
+}
+
+HM_EXPORT int
+posix_memalign(void **memptr, size_t alignment, size_t size)
+{
+    int saved_errno = errno;
+    void *mem;
+
+    if (!hm_is_pow2(alignment) || alignment % sizeof(void *) != 0)
+        return EINVAL;
+    mem = alloc_aligned(alignment, size);
+    errno = saved_errno;
+    if (mem == NULL)
+        return ENOMEM;
+    *memptr = mem;
+    return 0;
+}
+
+HM_EXPORT void *
+valloc(size_t size)
+{
+    if (!hm_process_start())
+        return no_memory();
+    return alloc_aligned(hm_page_bytes(&hm_process.heap.geom), size);
+}
+
+HM_EXPORT void *
+pvalloc(size_t size)
+{
+    size_t page_bytes;
+
+    if (!hm_process_start() || size > PTRDIFF_MAX)
+        return no_memory();
+    page_bytes = hm_page_bytes(&hm_process.heap.geom);
+    return alloc_aligned(page_bytes, hm_align_up(size, page_bytes));
+}
+
+HM_EXPORT size_t
+malloc_usable_size(void *ptr)
+{
+    return ptr != NULL ? span_of((uintptr_t)ptr, "malloc_usable_size()")->slot_bytes : 0;
+}

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/* process.c - the one process-wide heap: first call, environment, threads that end, fork, exit.
+ *
+ * Problem     malloc is called before any constructor, in threads that are ending, in forked
+ *             children and at exit; and each of these moments lacks something that the others have.
+ * Idea        Three steps, each taken as soon as it can be. The heap starts with the first request.
+ *             Once libc has an environment (before main, at the latest in our constructor), options
+ *             are read and the handlers for fork and thread exit are set. At exit the report is
+ *             written.
+ * State       hm_process and hm_thread_cache: the only mutable globals of the library.
+ * Locking     hm_process.lock, spare_lock (rank 1), then heap.lock (rank 2). fork() holds
+ *             spare_lock and heap.lock across, so that the child finds neither held by a thread
+ *             that it does not have.
+ */
+#include "api/process.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "stats/print.h"
+
+struct hm_span **hm_process_root[HM_ROOT_COUNT];
+
+struct hm_process hm_process = { .heap.pagemap.root = hm_process_root, .report_fd = -1 };
+
+#define EMPTY ((struct hm_tcache *)(uintptr_t)&hm_tcache_empty)
+
+__thread struct hm_tcache *hm_thread_cache = EMPTY;
+
+/* Set when this thread's cache was retired: it gets no second one, which nobody would retire. */
+static __thread bool thread_is_ending __attribute__((tls_model("initial-exec")));
+
+static bool
+start_locked(void)
+{
+    struct hm_machine machine;
+
+    hm_os_probe(&machine);
+    hm_conf_defaults(&hm_process.conf);
+    if (hm_heap_init(&hm_process.heap, &hm_os_real, &hm_process.conf, &machine.geom,
+                     hm_process_root)
+        != 0)
+        return false;
+    hm_pool_init(&hm_process.pool, &hm_process.heap);
+    /* release: pairs with the acquire in hm_process_start */
+    __atomic_store_n(&hm_process.is_started, true, __ATOMIC_RELEASE);
+    return true;
+}
+
+bool
+hm_process_start(void)
+{
+    bool is_started = __atomic_load_n(&hm_process.is_started, __ATOMIC_ACQUIRE);
+
+    if (is_started)
+        return true;
+    hm_lock_take(&hm_process.lock);
+    is_started = hm_process.is_started || start_locked();
+    hm_lock_give(&hm_process.lock);
+    return is_started;
+}
+
+/* --- threads that end ------------------------------------------------------------------------- */
+
+static void
+thread_exit(void *cache)
+{
+    thread_is_ending = true;
+    hm_thread_cache = EMPTY;
+    hm_tcache_retire(cache);
+}
+
+/* pthread_setspecific may allocate: hm_thread_cache is set by then, so that it can. */
+static void
+watch_thread(struct hm_tcache *cache)
+{
+    if (hm_load(&hm_process.has_key))
+        (void)pthread_setspecific(hm_process.exit_key, cache);
+}
+
+/* --- fork ------------------------------------------------------------------------------------- */
+
+static void
+fork_prepare(void)
+{
+    hm_lock_take(&hm_process.spare_lock);
+    hm_lock_take(&hm_process.heap.lock);
+}
+
+static void
+fork_parent(void)
+{
+    hm_lock_give(&hm_process.heap.lock);
+    hm_lock_give(&hm_process.spare_lock);
+}
+
+static void
+fork_child(void)
+{
+    struct hm_tcache *self = hm_thread_cache != EMPTY ? hm_thread_cache : NULL;
+
+    hm_process.spare = NULL; /* its spans become orphans like those of other threads */
+    if (hm_process.pool.cache_count > 1)
+        hm_pool_after_fork(&hm_process.pool, self);
+    hm_lock_reset(&hm_process.heap.lock);
+    hm_lock_reset(&hm_process.spare_lock);
+    hm_lock_reset(&hm_process.lock);
+}
+
+/* --- options ---------------------------------------------------------------------------------- */
+
+static void
+say(const char *line)
+{
+    char buf[128];
+    struct hm_fmt out = hm_fmt_init(buf, sizeof(buf), STDERR_FILENO);
+
+    hm_fmt_str(&out, line);
+    hm_fmt_flush(&out);
+}
+
+/* A set-user-ID program gets NULL for every variable: its caller's environment is not to be
+ * trusted. */
+static const char *
+read_env(const char *name)
+{
+    return secure_getenv(name);
+}
+
+static void
+read_options(void)
+{
+    (void)hm_conf_read(&hm_process.conf, read_env, STDERR_FILENO);
+    if (strcmp(hm_process.conf.stats, "1") == 0) {
+        hm_process.report_fd = hm_os_keep_fd(STDERR_FILENO);
+    } else {
+        /* The program may overwrite its environment; the path must last until exit. */
+        size_t len_bytes = strlen(hm_process.conf.stats);
+
+        if (len_bytes < sizeof(hm_process.report_path))
+            memcpy(hm_process.report_path, hm_process.conf.stats, len_bytes + 1);
+        else
+            say("huma: HUMA_STATS is ignored: accepted is 1 or a path of at most 255 bytes\n");
+    }
+}
+
+/* What needs a libc that is up: taken once, by the first request after libc has set the
+ * environment. */
+static void
+configure(void)
+{
+    pthread_key_t key;
+
+    if (hm_load(&hm_process.is_configured) || environ == NULL)
+        return;
+    hm_lock_take(&hm_process.lock);
+    if (!hm_process.is_configured) {
+        hm_store(&hm_process.is_configured, true);
+        read_options();
+        if (pthread_key_create(&key, thread_exit) == 0) {
+            hm_process.exit_key = key;
+            hm_store(&hm_process.has_key, true);
+        }
+        (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
+    }
+    hm_lock_give(&hm_process.lock);
+    if (hm_thread_cache != EMPTY)
+        watch_thread(hm_thread_cache);
+}
+
+__attribute__((constructor)) static void
+on_load(void)
+{
+    int saved_errno = errno;
+
+    if (hm_process_start())
+        configure();
+    errno = saved_errno;
+}
+
+struct hm_tcache *
+hm_process_attach(void)
+{
+    struct hm_tcache *cache;
+
+    if (hm_thread_cache != EMPTY)
+        return hm_thread_cache;
+    if (!hm_process_start() || thread_is_ending)
+        return NULL;
+    cache = hm_tcache_acquire(&hm_process.pool);
+    if (cache == NULL)
+        return NULL;
+    hm_thread_cache = cache;
+    configure();
+    watch_thread(cache);
+    return cache;
+}
+
+void *
+hm_process_alloc_spare(unsigned class_idx)
+{
+    void *mem = NULL;
+
+    if (!hm_process_start())
+        return NULL;
+    hm_lock_take(&hm_process.spare_lock);
+    if (hm_process.spare == NULL)
+        hm_process.spare = hm_tcache_acquire(&hm_process.pool);
+    if (hm_process.spare != NULL)
+        mem = hm_tcache_alloc(hm_process.spare, class_idx);
+    hm_lock_give(&hm_process.spare_lock);
+    return mem;
+}
+
+/* --- exit ------------------------------------------------------------------------------------- */
+
+/* The path with %p replaced by the process id. */
+static void
+expand_path(const char *path, uint64_t pid, struct hm_fmt *out)
+{
+    for (; *path != '\0'; path++) {
+        char one[2] = { *path, '\0' };
+
+        if (path[0] == '%' && path[1] == 'p') {
+            hm_fmt_u64(out, pid);
+            path++;
+        } else {
+            hm_fmt_str(out, one);
+        }
+    }
+}
+
+static int
+open_report(uint64_t pid)
+{
+    char path[sizeof(hm_process.report_path) + 64];
+    struct hm_fmt out = hm_fmt_init(path, sizeof(path), -1);
+
+    expand_path(hm_process.report_path, pid, &out);
+    return hm_os_create_file(path);
+}
+
+void
+hm_process_report(void)
+{
+    uint64_t pid = (uint64_t)getpid();
+    struct hm_stats stats;
+    struct hm_fmt out;
+    char buf[256];
+    int fd;
+
+    if (hm_process.report_fd < 0 && hm_process.report_path[0] == '\0')
+        return;
+    hm_stats_read(&hm_process.pool, true, &stats);
+    if (hm_process.report_fd >= 0) {
+        out = hm_fmt_init(buf, sizeof(buf), hm_process.report_fd);
+        hm_stats_print_text(&stats, &out);
+        return;
+    }
+    fd = open_report(pid);
+    out = hm_fmt_init(buf, sizeof(buf), fd);
+    if (fd < 0) {
+        out.fd = STDERR_FILENO;
+        hm_fmt_str(&out, "huma: HUMA_STATS: cannot write ");
+        hm_fmt_str(&out, hm_process.report_path);
+        hm_fmt_str(&out, "; give the path of a file in a folder that this user may write\n");
+        hm_fmt_flush(&out);
+        return;
+    }
+    hm_stats_print_json(&stats, pid, &out);
+    hm_os_close(fd);
+}
+
+__attribute__((destructor)) static void
+on_exit_report(void)
+{
+    if (hm_load(&hm_process.is_started))
+        hm_process_report();
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* process.h - the one heap of the process, and what each thread has of it. */
+#ifndef HM_API_PROCESS_H
+#define HM_API_PROCESS_H
+
+#include "cache/thread.h"
+
+struct hm_process {
+    struct hm_heap heap;
+    struct hm_pool pool;
+    struct hm_conf conf;       /* written once by configure() */
+    struct hm_lock lock;       /* start-up and configuration (rank 1) */
+    bool is_started;           /* atomic */
+    bool is_configured;        /* atomic */
+    bool has_key;              /* exit_key is valid; atomic */
+    unsigned exit_key;         /* pthread key whose destructor retires a thread's cache */
+    struct hm_tcache *spare;   /* for threads past that destructor, or without memory for one */
+    struct hm_lock spare_lock; /* protects the spare cache (rank 1, never with `lock`) */
+    int report_fd;             /* stderr as it was at start; -1: no text report */
+    char report_path[256];     /* HUMA_STATS if it names a file; "" if not */
+};
+
+extern struct hm_process hm_process;
+
+/* The root of its pagemap, whose address free() knows without a load. Zero before the first
+ * request, so that free(NULL) and foreign pointers find it; only the parts that are written become
+ * resident. */
+extern struct hm_span **hm_process_root[HM_ROOT_COUNT];
+
+/* This thread's cache; the empty one until it has its own. */
+extern __thread struct hm_tcache *hm_thread_cache
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* Give this thread a cache, starting the process's heap if need be. Returns NULL if there is no
+ * memory, or if the thread is ending; then hm_process_alloc_spare serves. */
+struct hm_tcache *hm_process_attach(void);
+
+/* Make sure that the heap exists. Returns false if there is no memory for it. */
+bool hm_process_start(void);
+
+/* A slot from the spare cache; NULL if there is no memory. */
+void *hm_process_alloc_spare(unsigned class_idx);
+
+/* Write the report that HUMA_STATS asks for. Also runs at exit. */
+void hm_process_report(void);
+
+#endif

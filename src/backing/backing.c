@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* backing.c - the chain: decide, obtain, fall back, count (see backing.h). */
+#include "backing/backing.h"
+
+#include <errno.h>
+
+#include "base/fmt.h"
+
+typedef int (*obtain_fn)(struct hm_backing *backing, uintptr_t addr, size_t len_bytes,
+                         enum hm_reason *out_reason);
+
+/* HUMA_BACKING accepts only the kinds that have a recipe here (conf.c). */
+static const obtain_fn obtain_fns[HM_BACKING_KINDS] = {
+    [HM_BACKING_THP] = hm_thp_obtain,
+    [HM_BACKING_4K] = hm_base4k_obtain,
+};
+
+void
+hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const struct hm_conf *conf,
+                const struct hm_geom *geom)
+{
+    *backing = (struct hm_backing){ .os = os, .conf = conf, .geom = *geom };
+}
+
+/* Tell of the first fallback of each kind that somebody could do something about. */
+static void
+say_reason(const struct hm_backing *backing, enum hm_reason reason)
+{
+    char buf[256];
+    struct hm_fmt out = hm_fmt_init(buf, sizeof(buf), 2);
+
+    if (!backing->conf->verbose || reason == HM_REASON_HEAP_SMALL
+        || backing->reason_count[reason] != 1)
+        return;
+    hm_fmt_str(&out, "huma: no huge pages: ");
+    hm_fmt_str(&out, hm_reason_sentence(reason));
+    hm_fmt_str(&out, "; cure: ");
+    hm_fmt_str(&out, hm_reason_cure(reason));
+    hm_fmt_str(&out, "\n");
+    hm_fmt_flush(&out);
+}
+
+static void
+count_reason(struct hm_backing *backing, enum hm_reason reason, size_t len_bytes)
+{
+    size_t region_bytes = hm_region_bytes(&backing->geom);
+
+    if (reason == HM_REASON_NONE)
+        return;
+    if (backing->reason_count[reason]++ == 0)
+        say_reason(backing, reason);
+    backing->reason_count[reason] += len_bytes > region_bytes ? len_bytes / region_bytes - 1 : 0;
+}
+
+static struct hm_pick
+pick_for(struct hm_backing *backing, size_t heap_bytes)
+{
+    struct hm_pick_in in = {
+        .chain = &backing->conf->backing,
+        .geom = &backing->geom,
+        .thp_mode = HM_THP_MADVISE,
+        .heap_bytes = heap_bytes,
+        .huge_start_bytes = backing->conf->huge_start_bytes,
+    };
+    struct hm_pick pick = hm_pick_backing(&in);
+
+    /* Small processes never get as far as reading sysfs. */
+    if (pick.kind != HM_BACKING_THP)
+        return pick;
+    if (!backing->has_thp_mode) {
+        backing->thp_mode = backing->os->thp_mode(backing->os->ctx);
+        backing->has_thp_mode = true;
+    }
+    in.thp_mode = backing->thp_mode;
+    return hm_pick_backing(&in);
+}
+
+int
+hm_backing_obtain(struct hm_backing *backing, uintptr_t addr, size_t len_bytes, size_t heap_bytes,
+                  enum hm_backing_kind *out_kind)
+{
+    struct hm_pick pick = pick_for(backing, heap_bytes);
+    enum hm_reason reason = HM_REASON_NONE;
+    int rc;
+
+    count_reason(backing, pick.reason, len_bytes);
+    if (pick.kind == HM_BACKING_KINDS)
+        return -ENOMEM;
+    rc = obtain_fns[pick.kind](backing, addr, len_bytes, &reason);
+    if (rc != 0 && pick.kind != HM_BACKING_4K) {
+        count_reason(backing, reason, len_bytes);
+        if (!hm_chain_has(&backing->conf->backing, HM_BACKING_4K))
+            return -ENOMEM;
+        pick.kind = HM_BACKING_4K;
+        rc = hm_base4k_obtain(backing, addr, len_bytes, &reason);
+    }
+    if (rc != 0)
+        return -ENOMEM;
+    *out_kind = pick.kind;
+    return 0;
+}
+
+bool
+hm_backing_wants_huge(struct hm_backing *backing, size_t heap_bytes)
+{
+    return pick_for(backing, heap_bytes).kind == HM_BACKING_THP;
+}
+
+int
+hm_backing_collapse(struct hm_backing *backing, uintptr_t addr, size_t len_bytes)
+{
+    const struct hm_os *os = backing->os;
+    int rc = os->advise(os->ctx, addr, len_bytes, HM_ADVICE_HUGE);
+
+    if (rc == 0)
+        rc = os->advise(os->ctx, addr, len_bytes, HM_ADVICE_COLLAPSE);
+    if (rc == 0)
+        return 0;
+    (void)os->advise(os->ctx, addr, len_bytes, HM_ADVICE_BASE);
+    count_reason(backing, HM_REASON_COLLAPSE_FAILED, len_bytes);
+    return rc;
+}

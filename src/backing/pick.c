@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* pick.c - the decision of pick.h, as early returns with the reason beside each.
+ *
+ * Problem     See pick.h.
+ * Idea        Walk the chain; each kind has one function that says why it cannot serve, or that it
+ *             can.
+ */
+#include "backing/pick.h"
+
+static const char *const reason_texts[HM_REASON_COUNT][3] = {
+    { "none", "served by the first backing of the chain", "nothing to do" },
+#define HM_REASON(id, code, sentence, cure) { code, sentence, cure },
+#include "backing/reasons.def"
+#undef HM_REASON
+};
+
+const char *
+hm_reason_code(enum hm_reason reason)
+{
+    return reason_texts[reason][0];
+}
+
+const char *
+hm_reason_sentence(enum hm_reason reason)
+{
+    return reason_texts[reason][1];
+}
+
+const char *
+hm_reason_cure(enum hm_reason reason)
+{
+    return reason_texts[reason][2];
+}
+
+static enum hm_reason
+why_not_thp(const struct hm_pick_in *in)
+{
+    /* A THP fills a whole PMD; a region that is not one could only ever hold a part of it. */
+    if (in->geom->hpage_shift == 0 || in->geom->hpage_shift != in->geom->region_shift)
+        return HM_REASON_THP_ABSENT;
+    /* A heap this small gains nothing and would grow by megabytes. A chain without base pages says
+     * that huge pages are required, so there it is not asked. */
+    if (in->heap_bytes < in->huge_start_bytes && hm_chain_has(in->chain, HM_BACKING_4K))
+        return HM_REASON_HEAP_SMALL;
+    if (in->thp_mode == HM_THP_ABSENT)
+        return HM_REASON_THP_ABSENT;
+    if (in->thp_mode == HM_THP_NEVER)
+        return HM_REASON_THP_NEVER;
+    if (in->thp_mode == HM_THP_PRCTL_OFF)
+        return HM_REASON_THP_PRCTL;
+    return HM_REASON_NONE;
+}
+
+struct hm_pick
+hm_pick_backing(const struct hm_pick_in *in)
+{
+    struct hm_pick pick = { .kind = HM_BACKING_KINDS, .reason = HM_REASON_NONE };
+
+    if (!hm_chain_has(in->chain, HM_BACKING_THP))
+        pick.reason = HM_REASON_NOT_IN_CHAIN;
+    for (unsigned i = 0; i < in->chain->kind_count; i++) {
+        enum hm_reason reason;
+
+        pick.kind = (enum hm_backing_kind)in->chain->kind[i];
+        if (pick.kind == HM_BACKING_4K)
+            return pick;
+        reason = why_not_thp(in);
+        if (reason == HM_REASON_NONE)
+            return pick;
+        pick.reason = reason;
+        pick.kind = HM_BACKING_KINDS;
+    }
+    return pick;
+}

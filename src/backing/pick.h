@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* pick.h - which backing a range shall have: a pure decision.
+ *
+ * Problem     The choice hangs on the chain, the machine, the administrator and the size of the
+ *             heap, and whoever asks why must get one answer.
+ * Idea        A function without side effects from all that to the first backing of the chain that
+ *             may serve, with the reason if it is not the chain's first.
+ */
+#ifndef HM_BACKING_PICK_H
+#define HM_BACKING_PICK_H
+
+#include "conf/conf.h"
+#include "os/os.h"
+
+enum hm_reason {
+    HM_REASON_NONE, /* the first backing of the chain serves */
+#define HM_REASON(id, code, sentence, cure) id,
+#include "backing/reasons.def"
+#undef HM_REASON
+    HM_REASON_COUNT,
+};
+
+/* What the decision depends on. */
+struct hm_pick_in {
+    const struct hm_chain *chain;
+    const struct hm_geom *geom;
+    enum hm_thp_mode thp_mode;
+    size_t heap_bytes;       /* size of the heap with the request in it */
+    size_t huge_start_bytes; /* the ramp: below this, base pages */
+};
+
+struct hm_pick {
+    enum hm_backing_kind kind; /* HM_BACKING_KINDS: the chain allows nothing that can serve */
+    enum hm_reason reason;     /* why an earlier backing was passed over */
+};
+
+struct hm_pick hm_pick_backing(const struct hm_pick_in *in);
+
+/* For reports. The code of HM_REASON_NONE is "none". */
+const char *hm_reason_code(enum hm_reason reason);
+const char *hm_reason_sentence(enum hm_reason reason);
+const char *hm_reason_cure(enum hm_reason reason);
+
+#endif

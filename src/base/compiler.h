@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* compiler.h - the few compiler extensions the project relies on, under one name each.
+ *
+ * Problem     Attributes differ in spelling, and a reader should not have to decode them in place.
+ * Idea        One macro per intent. Relaxed atomics get two short names, because the hot paths read
+ *             words that other threads may write and plain accesses would be data races.
+ */
+#ifndef HM_BASE_COMPILER_H
+#define HM_BASE_COMPILER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define HM_LIKELY(cond) __builtin_expect(!!(cond), 1)
+#define HM_UNLIKELY(cond) __builtin_expect(!!(cond), 0)
+#define HM_NOINLINE __attribute__((noinline))
+#define HM_INLINE static inline __attribute__((always_inline))
+#define HM_COLD __attribute__((cold, noinline))
+#define HM_NORETURN __attribute__((noreturn))
+#define HM_EXPORT __attribute__((visibility("default")))
+#define HM_CACHE_LINE_BYTES 64
+
+/* Relaxed accesses to words that another thread may read or write at the same time. */
+#define hm_load(ptr) __atomic_load_n((ptr), __ATOMIC_RELAXED)
+#define hm_store(ptr, value) __atomic_store_n((ptr), (value), __ATOMIC_RELAXED)
+
+/* The object of type `type` whose member `member` lies at `ptr`. */
+#define hm_container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+
+#endif

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/* tcache.c - the slow paths of a thread's cache (see tcache.h).
+ *
+ * Idea        When the current word runs out: the next word of the span, remote frees, another span
+ *             with room, a span that a dead thread left behind, a new span - in this order,
+ *             cheapest first.
+ */
+#include "cache/tcache.h"
+
+#include "cache/remote.h"
+#include "cache/thread.h"
+
+static const uint64_t no_slots = 0;
+
+const struct hm_span hm_span_none = { .word = (uint64_t *)(uintptr_t)&no_slots };
+
+#define NONE ((struct hm_span *)(uintptr_t)&hm_span_none)
+
+const struct hm_tcache hm_tcache_empty = {
+    .by_size = { [0 ... HM_BY_SIZE_COUNT - 1] = NONE },
+    .current = { [0 ... HM_CLASS_COUNT - 1] = NONE },
+};
+
+void
+hm_tcache_clear(struct hm_tcache *cache)
+{
+    for (unsigned i = 0; i < HM_BY_SIZE_COUNT; i++)
+        cache->by_size[i] = NONE;
+    for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
+        cache->current[i] = NONE;
+        cache->owned_count[i] = 0;
+        hm_list_init(&cache->room[i]);
+    }
+    hm_list_init(&cache->full);
+}
+
+static void
+set_current(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
+{
+    size_t last = hm_class_bytes(class_idx) / 16;
+    size_t first = class_idx == 0 ? 0 : hm_class_bytes(class_idx - 1) / 16 + 1;
+
+    cache->current[class_idx] = span;
+    for (size_t i = first; i <= last && i < HM_BY_SIZE_COUNT; i++)
+        cache->by_size[i] = span;
+}
+
+/* The current span is used up: it stands back among the full ones. */
+static void
+retire_current(struct hm_tcache *cache, unsigned class_idx)
+{
+    struct hm_span *span = cache->current[class_idx];
+
+    if (span == NONE)
+        return;
+    span->used--;
+    hm_store(&span->owner, NULL);
+    hm_list_add_first(&cache->full, &span->link);
+    set_current(cache, class_idx, NONE);
+}
+
+static struct hm_span *
+next_span(struct hm_tcache *cache, unsigned class_idx)
+{
+    struct hm_span *span;
+
+    if (!hm_list_is_empty(&cache->room[class_idx])) {
+        span = hm_container_of(cache->room[class_idx].next, struct hm_span, link);
+        hm_list_del(&span->link);
+        return span;
+    }
+    span = hm_pool_adopt(cache->pool, cache, class_idx);
+    if (span == NULL) {
+        span = hm_span_create(cache->pool->heap, class_idx, cache->owned_count[class_idx]);
+        if (span == NULL)
+            return NULL;
+        /* release: pairs with the acquire in hm_remote_free */
+        __atomic_store_n(&span->home, cache, __ATOMIC_RELEASE);
+    }
+    cache->owned_count[class_idx]++;
+    return span;
+}
+
+void *
+hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx)
+{
+    struct hm_span *span = cache->current[class_idx];
+
+    if (hm_load(&cache->pending) != NULL)
+        hm_remote_collect(cache);
+    if (!hm_span_next_word(span)) {
+        retire_current(cache, class_idx);
+        do {
+            span = next_span(cache, class_idx);
+            if (span == NULL)
+                return NULL;
+            span->used++;
+            hm_store(&span->owner, cache);
+            set_current(cache, class_idx, span);
+            /* An adopted span may turn out to be full. */
+            if (hm_span_next_word(span))
+                break;
+            retire_current(cache, class_idx);
+        } while (true);
+    }
+    return hm_span_pop(span, *span->word);
+}
+
+void
+hm_tcache_release(struct hm_tcache *cache, struct hm_span *span)
+{
+    struct hm_heap *heap = cache->pool->heap;
+
+    hm_list_del(&span->link);
+    cache->owned_count[span->class_idx]--;
+    hm_lock_take(&heap->lock);
+    hm_span_destroy(heap, span);
+    hm_lock_give(&heap->lock);
+}
+
+void
+hm_tcache_resort(struct hm_tcache *cache, struct hm_span *span)
+{
+    if (cache->current[span->class_idx] == span)
+        return;
+    if (span->used == 0) {
+        hm_tcache_release(cache, span);
+        return;
+    }
+    if (span->owner == NULL) {
+        hm_store(&span->owner, cache);
+        hm_list_del(&span->link);
+        hm_list_add_last(&cache->room[span->class_idx], &span->link);
+    }
+}
+
+void
+hm_tcache_free_slow(struct hm_pool *pool, struct hm_tcache *cache, struct hm_span *span,
+                    uintptr_t addr)
+{
+    if (hm_load(&span->home) != cache) {
+        hm_remote_free(pool, span, addr);
+        return;
+    }
+    if (!hm_span_push(span, addr))
+        hm_span_misuse(span, addr, "free()");
+    span->used--;
+    hm_tcache_resort(cache, span);
+}
+
+void
+hm_tcache_trim(struct hm_tcache *cache)
+{
+    hm_remote_collect(cache);
+    for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
+        struct hm_span *span = cache->current[i];
+
+        if (span == NONE || span->used > 1)
+            continue;
+        span->used--;
+        set_current(cache, i, NONE);
+        hm_tcache_release(cache, span);
+    }
+}

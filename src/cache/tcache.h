@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* tcache.h - a thread's spans: where nearly every malloc and free begins and ends.
+ *
+ * Problem     malloc and free should take a few dozen instructions, without a lock, whatever the
+ *             number of threads.
+ * Idea        Each thread owns spans, and per size class one of them is current. malloc takes a
+ *             free slot of the current span; free() sets the slot's bit again if the span is the
+ *             thread's own. Everything else is a slow path.
+ * State       struct hm_tcache, one per thread, made by cache/thread.c. Never unmapped, so that a
+ *             late remote free may still look at one whose thread is gone.
+ * Locking     Only the owner thread touches a cache, except for `pending` and `is_dead`
+ *             (cache/remote.c).
+ * Invariants  I1 every span with home == this cache is current in its class, or in room[class], or
+ *             in full. I2 current[] and by_size[] never hold NULL: without a span they hold an
+ *             empty one that has no free slot. I3 a span in full has owner == NULL.
+ */
+#ifndef HM_CACHE_TCACHE_H
+#define HM_CACHE_TCACHE_H
+
+#include "span/span.h"
+
+/* Requests up to here find their span by one table look-up, without computing the class. */
+#define HM_BY_SIZE_MAX_BYTES ((size_t)1024)
+#define HM_BY_SIZE_COUNT (HM_BY_SIZE_MAX_BYTES / 16 + 1)
+
+struct hm_pool;
+
+struct hm_tcache {
+    struct hm_span *by_size[HM_BY_SIZE_COUNT]; /* [ceil(size / 16)]: the class's current one */
+    struct hm_span *current[HM_CLASS_COUNT];
+    struct hm_list room[HM_CLASS_COUNT];  /* spans with free slots, not current */
+    struct hm_list full;                  /* spans without free slots, of any class */
+    uint32_t owned_count[HM_CLASS_COUNT]; /* spans of the class */
+    struct hm_pool *pool;                 /* const */
+    struct hm_tcache *next;               /* in pool->caches, for good; const */
+    struct hm_tcache *idle_next;          /* in pool->idle; heap->lock */
+
+    /* written by other threads: a cache line of its own */
+    _Alignas(HM_CACHE_LINE_BYTES) struct hm_span *pending; /* spans with remote frees; atomic */
+    uint32_t is_dead;                                      /* no thread will collect; atomic */
+};
+
+/* A cache without spans, for threads that have none of their own yet. Never written to. */
+extern const struct hm_tcache hm_tcache_empty;
+
+/* A span without free slots. Never written to. */
+extern const struct hm_span hm_span_none;
+
+/* The slow halves of malloc and free.
+ * alloc_slow: the current span of the class has no free slot in its current word. NULL: no memory.
+ * Next on the allocation walk: hm_span_create (span/span.c).
+ * free_slow: `span` has slots, but is not open to the fast path of `cache`, or `addr` is no live
+ * block in it; then the program ends with one line about it.
+ * release: no slot of `span` is in use any more, and it is not current. */
+void *hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx);
+void hm_tcache_free_slow(struct hm_pool *pool, struct hm_tcache *cache, struct hm_span *span,
+                         uintptr_t addr);
+void hm_tcache_release(struct hm_tcache *cache, struct hm_span *span);
+
+/* After slots of `span`, which belongs to `cache`, became free by other means than free(): put it
+ * where it belongs now. */
+void hm_tcache_resort(struct hm_tcache *cache, struct hm_span *span);
+
+/* Give back what the thread itself can spare: remote frees are merged, and current spans without a
+ * block in use go back. Owner thread only. */
+void hm_tcache_trim(struct hm_tcache *cache);
+
+/* Forget all spans: the state of a new cache. */
+void hm_tcache_clear(struct hm_tcache *cache);
+
+/* Allocate a slot of the class. Next on the allocation walk: hm_tcache_alloc_slow
+ * (cache/tcache.c). */
+HM_INLINE void *
+hm_tcache_alloc(struct hm_tcache *cache, unsigned class_idx)
+{
+    struct hm_span *span = cache->current[class_idx];
+    uint64_t word = hm_load(span->word);
+
+    if (HM_LIKELY(word != 0))
+        return hm_span_pop(span, word);
+    return hm_tcache_alloc_slow(cache, class_idx);
+}
+
+/* Free a slot of a span whose owner is `cache`. Returns false, and does nothing, if `addr` is no
+ * live block. Next on the free walk: hm_tcache_release (cache/tcache.c). */
+HM_INLINE bool
+hm_tcache_free(struct hm_tcache *cache, struct hm_span *span, uintptr_t addr)
+{
+    if (HM_UNLIKELY(!hm_span_push(span, addr)))
+        return false;
+    if (HM_UNLIKELY(--span->used == 0))
+        hm_tcache_release(cache, span);
+    return true;
+}
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* thread.h - birth and death of caches, and the spans that dead threads leave behind. */
+#ifndef HM_CACHE_THREAD_H
+#define HM_CACHE_THREAD_H
+
+#include "cache/tcache.h"
+
+/* What the threads of one heap share. */
+struct hm_pool {
+    struct hm_heap *heap;                   /* const */
+    struct hm_tcache *caches;               /* every cache ever made; heap->lock */
+    struct hm_tcache *idle;                 /* those without a thread; heap->lock */
+    struct hm_list orphans[HM_CLASS_COUNT]; /* spans of ended threads; heap->lock */
+    size_t orphan_count;                    /* in all lists; atomic, written under heap->lock */
+    uint32_t cache_count;                   /* caches ever made; heap->lock */
+    uint64_t adopted_count;                 /* orphans that found an owner; heap->lock */
+};
+
+void hm_pool_init(struct hm_pool *pool, struct hm_heap *heap);
+
+/* A cache for a thread: one that a dead thread left, or a new one. NULL if there is no memory.
+ * Takes heap->lock. */
+struct hm_tcache *hm_tcache_acquire(struct hm_pool *pool);
+
+/* The thread ends. Empty spans go back; those with live blocks become orphans, for other threads to
+ * adopt. Takes heap->lock. */
+void hm_tcache_retire(struct hm_tcache *cache);
+
+/* An orphan of the class, now owned by `cache` and in none of its lists; NULL if there is none. It
+ * may be full. Takes heap->lock if there are orphans at all. */
+struct hm_span *hm_pool_adopt(struct hm_pool *pool, struct hm_tcache *cache, unsigned class_idx);
+
+/* An orphan whose last block was freed: give its pages back. heap->lock is held. */
+void hm_pool_drop_orphan(struct hm_pool *pool, struct hm_span *span);
+
+/* In a forked child, whose only thread uses `self` (or NULL): the caches of all other threads
+ * become idle and their spans orphans. heap->lock was held over the fork and still is. */
+void hm_pool_after_fork(struct hm_pool *pool, struct hm_tcache *self);
+
+#endif

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* conf.c - HUMA_* variables to struct hm_conf.
+ *
+ * Problem     See conf.h. Options are read before main, where nothing may allocate.
+ * Idea        One parser per kind of value: text in, field out, false if the text is wrong.
+ */
+#include "conf/conf.h"
+
+#include <string.h>
+
+#include "base/fmt.h"
+
+static const char *const backing_names[HM_BACKING_KINDS] = {
+    [HM_BACKING_HUGETLB] = "hugetlb",
+    [HM_BACKING_THP] = "thp",
+    [HM_BACKING_MTHP] = "mthp",
+    [HM_BACKING_4K] = "4k",
+};
+
+const char *
+hm_backing_name(enum hm_backing_kind kind)
+{
+    return backing_names[kind];
+}
+
+bool
+hm_chain_has(const struct hm_chain *chain, enum hm_backing_kind kind)
+{
+    for (unsigned i = 0; i < chain->kind_count; i++)
+        if (chain->kind[i] == kind)
+            return true;
+    return false;
+}
+
+/* The kind that the first `len_bytes` of `text` name, if this version can serve it; else
+ * HM_BACKING_KINDS. */
+static enum hm_backing_kind
+served_kind(const char *text, size_t len_bytes)
+{
+    static const enum hm_backing_kind served[] = { HM_BACKING_THP, HM_BACKING_4K };
+
+    for (unsigned i = 0; i < sizeof(served) / sizeof(served[0]); i++) {
+        const char *name = backing_names[served[i]];
+
+        if (strlen(name) == len_bytes && strncmp(name, text, len_bytes) == 0)
+            return served[i];
+    }
+    return HM_BACKING_KINDS;
+}
+
+static bool
+parse_backing(const char *text, struct hm_chain *out_chain)
+{
+    struct hm_chain chain = { .kind_count = 0 };
+
+    for (;;) {
+        size_t len_bytes = strcspn(text, ",");
+        enum hm_backing_kind kind = served_kind(text, len_bytes);
+
+        if (kind == HM_BACKING_KINDS || hm_chain_has(&chain, kind))
+            return false;
+        chain.kind[chain.kind_count++] = (uint8_t)kind;
+        if (text[len_bytes] == '\0')
+            break;
+        text += len_bytes + 1;
+    }
+    *out_chain = chain;
+    return true;
+}
+
+static bool
+parse_bytes(const char *text, size_t *out_bytes)
+{
+    size_t value = 0;
+    unsigned shift = 0;
+
+    if (*text < '0' || *text > '9')
+        return false;
+    for (; *text >= '0' && *text <= '9'; text++) {
+        if (__builtin_mul_overflow(value, (size_t)10, &value)
+            || __builtin_add_overflow(value, (size_t)(*text - '0'), &value))
+            return false;
+    }
+    if (*text == 'k' || *text == 'K')
+        shift = 10;
+    else if (*text == 'm' || *text == 'M')
+        shift = 20;
+    else if (*text == 'g' || *text == 'G')
+        shift = 30;
+    if (shift != 0)
+        text++;
+    if (*text != '\0' || value > (SIZE_MAX >> shift))
+        return false;
+    *out_bytes = value << shift;
+    return true;
+}
+
+static bool
+parse_text(const char *text, const char **out_text)
+{
+    *out_text = text;
+    return true;
+}
+
+static bool
+parse_switch(const char *text, bool *out_on)
+{
+    if (strcmp(text, "0") != 0 && strcmp(text, "1") != 0)
+        return false;
+    *out_on = text[0] == '1';
+    return true;
+}
+
+void
+hm_conf_defaults(struct hm_conf *out_conf)
+{
+#define HM_OPTION(field, name, parser, fallback, values, help)                                     \
+    (void)parser(fallback, &out_conf->field);
+#include "conf/options.def"
+#undef HM_OPTION
+}
+
+static void
+complain(int err_fd, const char *name, const char *text, const char *values, const char *fallback)
+{
+    char buf[256];
+    struct hm_fmt out = hm_fmt_init(buf, sizeof(buf), err_fd);
+
+    hm_fmt_str(&out, "huma: ");
+    hm_fmt_str(&out, name);
+    hm_fmt_str(&out, "=");
+    hm_fmt_str(&out, text);
+    hm_fmt_str(&out, " is ignored: accepted is ");
+    hm_fmt_str(&out, values);
+    hm_fmt_str(&out, "; using ");
+    hm_fmt_str(&out, fallback);
+    hm_fmt_str(&out, "\n");
+    hm_fmt_flush(&out);
+}
+
+unsigned
+hm_conf_read(struct hm_conf *out_conf, hm_getenv_fn getenv_fn, int err_fd)
+{
+    unsigned wrong_count = 0;
+    const char *text;
+
+#define HM_OPTION(field, name, parser, fallback, values, help)                                     \
+    text = getenv_fn(name);                                                                        \
+    if (text != NULL && !parser(text, &out_conf->field)) {                                         \
+        complain(err_fd, name, text, values, fallback);                                            \
+        wrong_count++;                                                                             \
+    }
+#include "conf/options.def"
+#undef HM_OPTION
+    return wrong_count;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* conf.h - the settings of a heap, as read from the environment.
+ *
+ * Problem     A wrong value must neither stop a program nor pass unnoticed.
+ * Idea        One table (options.def). Each row is read once; a wrong value is told in one line and
+ *             the default stays. Afterwards struct hm_conf is read-only.
+ */
+#ifndef HM_CONF_CONF_H
+#define HM_CONF_CONF_H
+
+#include "base/units.h"
+
+/* Where the memory of a range may come from. */
+enum hm_backing_kind {
+    HM_BACKING_HUGETLB, /* pages of the reserved pool */
+    HM_BACKING_THP,     /* transparent huge pages */
+    HM_BACKING_MTHP,    /* transparent huge pages smaller than a PMD */
+    HM_BACKING_4K,      /* base pages, whatever their size */
+    HM_BACKING_KINDS,
+};
+
+/* An ordered list of backings without repetition. */
+struct hm_chain {
+    uint8_t kind[HM_BACKING_KINDS]; /* enum hm_backing_kind */
+    uint8_t kind_count;
+};
+
+struct hm_conf {
+    struct hm_chain backing;
+    size_t huge_start_bytes;
+    const char *stats; /* "" = no report; points into the environment */
+    bool verbose;
+};
+
+/* Reads one variable: secure_getenv in the library, a table in tests. Returns NULL if it is
+ * unset. */
+typedef const char *(*hm_getenv_fn)(const char *name);
+
+/* The defaults of options.def. */
+void hm_conf_defaults(struct hm_conf *out_conf);
+
+/* Read all options; *out_conf must hold the defaults. Wrong values are reported to descriptor
+ * `err_fd`, one line each, and leave the default in place. Returns the number of wrong values. */
+unsigned hm_conf_read(struct hm_conf *out_conf, hm_getenv_fn getenv_fn, int err_fd);
+
+/* Name of a backing as HUMA_BACKING spells it. */
+const char *hm_backing_name(enum hm_backing_kind kind);
+
+/* Whether the chain contains the kind. */
+bool hm_chain_has(const struct hm_chain *chain, enum hm_backing_kind kind);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* direct.h - mappings of their own for the largest blocks.
+ *
+ * Locking     All functions: heap->lock is held by the caller.
+ */
+#ifndef HM_HEAP_DIRECT_H
+#define HM_HEAP_DIRECT_H
+
+#include "heap/heap.h"
+
+/* Blocks from this size on get a mapping of their own: what rounding to a page at its end leaves
+ * unused never exceeds 3 %, and realloc can move its pages instead of its bytes. */
+#define HM_DIRECT_MIN_BYTES (32 * HM_MIB)
+
+struct hm_mapping {
+    uintptr_t addr;
+    size_t len_bytes;
+    enum hm_backing_kind kind; /* asked for; a tail below a huge page is on base pages */
+};
+
+/* Map `len_bytes` (a multiple of the base page), aligned to `align_bytes` and at least to a huge
+ * page. Returns 0 or -ENOMEM. Next on the allocation walk: hm_backing_obtain
+ * (backing/backing.c). */
+int hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
+                  struct hm_mapping *out_map);
+
+void hm_direct_unmap(struct hm_heap *heap, const struct hm_mapping *map);
+
+/* Resize, in place or by moving pages; the pagemap is ready for the new address. Returns 0, or
+ * -ENOMEM and nothing changed. */
+int hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_bytes);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* heap.c - makes an empty heap (see heap.h). */
+#include "heap/heap.h"
+
+#include <errno.h>
+
+int
+hm_heap_init(struct hm_heap *heap, const struct hm_os *os, const struct hm_conf *conf,
+             const struct hm_geom *geom, struct hm_span ***root)
+{
+    size_t list_count = ((size_t)1 << (geom->region_shift - geom->page_shift)) + 1;
+
+    *heap = (struct hm_heap){ .os = os, .geom = *geom, .region_pages = hm_region_pages(geom) };
+    hm_meta_init(&heap->meta, os);
+    hm_backing_init(&heap->backing, os, conf, geom);
+    hm_list_init(&heap->spans);
+    heap->fits
+        = hm_meta_alloc(&heap->meta, list_count * sizeof(struct hm_region *), sizeof(void *));
+    heap->fits_map = hm_meta_alloc(&heap->meta, HM_BITMAP_WORDS(list_count) * sizeof(uint64_t),
+                                   sizeof(uint64_t));
+    if (heap->fits == NULL || heap->fits_map == NULL
+        || hm_pagemap_init(&heap->pagemap, &heap->meta, root) != 0)
+        return -ENOMEM;
+    heap->start_ns = os->now_ns(os->ctx);
+    return 0;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* heap.h - the state of one heap below its spans: memory from the kernel, cut into runs of pages.
+ *
+ * Problem     malloc has one heap, a private arena is another, and a test builds ten.
+ * Idea        All state in one struct that every function of this folder is handed.
+ * Locking     `lock` (rank 2) protects everything here except what is marked otherwise. Functions
+ *             of this folder expect it to be held unless they say that they take it.
+ */
+#ifndef HM_HEAP_HEAP_H
+#define HM_HEAP_HEAP_H
+
+#include "backing/backing.h"
+#include "base/list.h"
+#include "heap/meta.h"
+#include "heap/pagemap.h"
+#include "heap/region.h"
+#include "os/os_lock.h"
+
+struct hm_heap {
+    struct hm_pagemap pagemap; /* first, for the shortest way from free(); read without the lock */
+    struct hm_lock lock;
+    const struct hm_os *os; /* const */
+    struct hm_geom geom;    /* const */
+    uint32_t region_pages;  /* base pages in a region; const */
+    struct hm_meta meta;
+    struct hm_backing backing;
+
+    /* the page heap (pheap.c) */
+    struct hm_extent *extents; /* all address space of this heap, newest first */
+    size_t extent_regions;     /* regions in all extents */
+    struct hm_region **fits;   /* [n]: open regions whose longest free run is n pages */
+    uint64_t *fits_map;        /* bit n: fits[n] is not empty */
+    struct hm_region *kept;    /* empty regions with memory, the latest first */
+    struct hm_region *kept_last;
+    size_t kept_count;
+    size_t open_count; /* regions with pages in use */
+    size_t used_pages; /* pages in runs */
+
+    /* purge (purge.c) */
+    size_t dirty_free_pages;  /* free but resident pages in open regions on base pages */
+    uint64_t discarded_bytes; /* all memory ever given back */
+    uint64_t discard_calls;
+
+    /* the ramp (ramp.c) */
+    uint64_t start_ns;       /* when the heap was made */
+    uint64_t collapse_ns;    /* time spent in collapses */
+    uint64_t collapse_count; /* regions turned into huge pages */
+    size_t base_regions;     /* open regions on base pages: candidates for a collapse */
+
+    /* blocks with a mapping of their own (direct.c) */
+    size_t direct_bytes;
+    size_t direct_kind_bytes[HM_BACKING_KINDS]; /* the same by backing asked for */
+    size_t direct_count;
+
+    /* spans (span/span.c) */
+    struct hm_list spans;           /* every live span */
+    struct hm_span *idle_spans[65]; /* [n]: unused span structs with room for n words of bits */
+    size_t span_count;
+};
+
+/* Make an empty heap.
+ *   conf  must outlive the heap, and may still be filled in later
+ *   root  HM_ROOT_COUNT zeros for the pagemap, or NULL to have them made
+ * Returns 0 or -ENOMEM. */
+int hm_heap_init(struct hm_heap *heap, const struct hm_os *os, const struct hm_conf *conf,
+                 const struct hm_geom *geom, struct hm_span ***root);
+
+/* Bytes in use by runs and direct blocks: what the ramp goes by. */
+HM_INLINE size_t
+hm_heap_bytes(const struct hm_heap *heap)
+{
+    return hm_pages_to_bytes(&heap->geom, heap->used_pages) + heap->direct_bytes;
+}
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* meta.h - bump allocator for the library's own metadata.
+ *
+ * Problem     Metadata must lie apart from user memory, where an overflow cannot reach it, and on
+ *             base pages: private hugetlb memory can vanish under a forked child.
+ * Idea        Chunks from the kernel, cut from front to back. Nothing is ever given back: who frees
+ *             a piece keeps it on a list of its own kind, so that stale references stay readable.
+ * Locking     The heap's lock.
+ */
+#ifndef HM_HEAP_META_H
+#define HM_HEAP_META_H
+
+#include "os/os.h"
+
+struct hm_meta {
+    const struct hm_os *os;       /* const */
+    struct hm_meta_chunk *chunks; /* all chunks, the latest first */
+    char *next;                   /* first free byte of the current chunk */
+    size_t left_bytes;            /* free bytes behind `next` */
+    size_t mapped_bytes;          /* all chunks together */
+};
+
+/* At the start of every chunk. */
+struct hm_meta_chunk {
+    struct hm_meta_chunk *next;
+    size_t len_bytes;
+};
+
+void hm_meta_init(struct hm_meta *meta, const struct hm_os *os);
+
+/* `len_bytes` zero-filled bytes aligned to `align_bytes` (a power of two up to a cache line), or
+ * NULL if the kernel has no memory. */
+void *hm_meta_alloc(struct hm_meta *meta, size_t len_bytes, size_t align_bytes);
+
+/* Add to *inout what of the metadata is resident, as the kernel says. Returns 0 or a negative
+ * errno. */
+int hm_meta_scan(const struct hm_meta *meta, struct hm_residency *inout);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* pagemap.h - from any address to the span it lies in, without a lock.
+ *
+ * Problem     free() gets a bare pointer. Metadata lies elsewhere, so the way there must be short,
+ *             must cover every user address, and must survive any garbage it is asked about.
+ * Idea        A radix tree of two levels over grains of 4 KiB: 2^17 leaves of 2^19 entries cover 48
+ *             bits. Two dependent loads. Only touched parts of it are resident.
+ * Locking     Written under the heap's lock, read by anyone. Whoever frees a block got its address
+ *             from the thread that allocated it, and with it everything that thread wrote before.
+ * Invariants  An entry is NULL or a span whose run covers the grain; of a large block only the
+ *             first grain is entered. Addresses over 48 bits wrap around, so the caller compares
+ *             with the span.
+ */
+#ifndef HM_HEAP_PAGEMAP_H
+#define HM_HEAP_PAGEMAP_H
+
+#include "heap/meta.h"
+
+#define HM_GRAIN_SHIFT 12
+#define HM_LEAF_SHIFT 19
+#define HM_ROOT_SHIFT 17
+#define HM_LEAF_COUNT ((size_t)1 << HM_LEAF_SHIFT)
+#define HM_ROOT_COUNT ((size_t)1 << HM_ROOT_SHIFT)
+
+struct hm_span;
+
+struct hm_pagemap {
+    struct hm_span ***root; /* HM_ROOT_COUNT leaves, NULL where nothing was ever entered; atomic */
+};
+
+/* `root` is HM_ROOT_COUNT zeros, or NULL to have them made. Returns 0 or -ENOMEM. */
+int hm_pagemap_init(struct hm_pagemap *map, struct hm_meta *meta, struct hm_span ***root);
+
+/* Make sure that hm_pagemap_set will not fail for `addr`. Returns 0 or -ENOMEM. */
+int hm_pagemap_prepare(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr);
+
+/* Enter `span` (NULL to clear) for all grains of the range. Returns 0, or -ENOMEM with nothing
+ * entered. Clearing never fails. */
+int hm_pagemap_set(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, size_t len_bytes,
+                   struct hm_span *span);
+
+/* The span entered for the grain of `addr`, or NULL. `root` is map->root. */
+HM_INLINE struct hm_span *
+hm_pagemap_get_in(struct hm_span ***root, uintptr_t addr)
+{
+    struct hm_span **leaf
+        = hm_load(&root[addr >> (HM_GRAIN_SHIFT + HM_LEAF_SHIFT) & (HM_ROOT_COUNT - 1)]);
+
+    if (HM_UNLIKELY(leaf == NULL))
+        return NULL;
+    return hm_load(&leaf[addr >> HM_GRAIN_SHIFT & (HM_LEAF_COUNT - 1)]);
+}
+
+HM_INLINE struct hm_span *
+hm_pagemap_get(const struct hm_pagemap *map, uintptr_t addr)
+{
+    return hm_pagemap_get_in(map->root, addr);
+}
+
+#endif

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: MIT */
+/* pheap.c - page heap: cuts runs of pages out of huge pages.
+ *
+ * Problem     A huge page pays off only while it is nearly full; breaking one up costs every page
+ *             left in it.
+ * Idea        Serve each request from the region where it fits most tightly (shortest longest-free
+ *             run, then most pages in use), so that sparse regions drain and go back whole. Long
+ *             runs cross regions: they start in the free tail of the region before, so that blocks
+ *             of odd sizes lie end to end, and what is left of the last region serves smaller
+ *             requests.
+ * State       struct hm_heap, its part "the page heap".
+ * Locking     heap->lock is held by the caller.
+ * Invariants  I1 an open region with free pages is in fits[longest_free_pages], and nowhere else; a
+ *             full one is in no list. I2 a kept region is in the kept list. I3 a closed region has
+ *             no bits set. I4 in_use of an extent has the bits of its open regions.
+ *             hm_pheap_check() proves them.
+ * Sources     A. H. Hunter et al., "Beyond malloc efficiency to fleet efficiency: a hugepage-aware
+ *             memory allocator", OSDI 2021.
+ */
+#include "heap/pheap.h"
+
+#include <errno.h>
+
+#include "base/check.h"
+#include "heap/purge.h"
+#include "heap/ramp.h"
+
+/* Reserve this much at least, and an eighth of what is there: few extents, and little for RLIMIT_AS
+ * to refuse. */
+#define EXTENT_MIN_REGIONS 16
+#define EXTENT_MAX_REGIONS 512
+
+/* --- lists ------------------------------------------------------------------------------------ */
+
+static void
+link_fit(struct hm_heap *heap, struct hm_region *region)
+{
+    uint32_t free_pages = region->longest_free_pages;
+    struct hm_region **head = &heap->fits[free_pages];
+    struct hm_region *first = *head;
+
+    if (free_pages == 0)
+        return;
+    hm_bitmap_set_run(heap->fits_map, free_pages, 1);
+    if (first == NULL || region->used_pages >= first->used_pages) {
+        region->prev = NULL;
+        region->next = first;
+        *head = region;
+    } else {
+        region->prev = first;
+        region->next = first->next;
+        first->next = region;
+    }
+    if (region->next != NULL)
+        region->next->prev = region;
+}
+
+static void
+unlink_fit(struct hm_heap *heap, struct hm_region *region)
+{
+    uint32_t free_pages = region->longest_free_pages;
+
+    if (free_pages == 0)
+        return;
+    if (region->next != NULL)
+        region->next->prev = region->prev;
+    if (region->prev != NULL)
+        region->prev->next = region->next;
+    else
+        heap->fits[free_pages] = region->next;
+    if (heap->fits[free_pages] == NULL)
+        hm_bitmap_clear_run(heap->fits_map, free_pages, 1);
+}
+
+void
+hm_pheap_unkeep(struct hm_heap *heap, struct hm_region *region)
+{
+    if (region->next != NULL)
+        region->next->prev = region->prev;
+    else
+        heap->kept_last = region->prev;
+    if (region->prev != NULL)
+        region->prev->next = region->next;
+    else
+        heap->kept = region->next;
+    heap->kept_count--;
+}
+
+/* --- opening regions -------------------------------------------------------------------------- */
+
+/* Region structs are zero until first used, so that reserving many touches nothing. */
+static struct hm_region *
+region_at(const struct hm_heap *heap, struct hm_extent *extent, size_t idx)
+{
+    struct hm_region *region = hm_extent_region(extent, idx);
+
+    if (region->extent == NULL) {
+        region->extent = extent;
+        region->addr = extent->addr + (idx << heap->geom.region_shift);
+        region->longest_free_pages = heap->region_pages;
+    }
+    return region;
+}
+
+static void
+mark_open(struct hm_heap *heap, struct hm_region *region)
+{
+    if (region->state == HM_REGION_KEPT)
+        hm_pheap_unkeep(heap, region);
+    region->state = HM_REGION_OPEN;
+    hm_bitmap_set_run(region->extent->in_use, hm_region_idx(region, &heap->geom), 1);
+    heap->open_count++;
+    if (region->backing == HM_BACKING_4K) {
+        heap->base_regions++;
+        heap->dirty_free_pages += region->dirty_pages;
+    }
+    link_fit(heap, region);
+}
+
+/* Give the closed regions among [from_idx, to_idx) memory, a stretch at a time, and open all. */
+static int
+open_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx, size_t to_idx,
+             size_t heap_bytes)
+{
+    size_t idx = from_idx;
+
+    while (idx < to_idx) {
+        size_t first_idx = idx;
+        enum hm_backing_kind kind = HM_BACKING_4K;
+
+        if (region_at(heap, extent, idx)->state != HM_REGION_CLOSED) {
+            idx++;
+            continue;
+        }
+        while (idx < to_idx && region_at(heap, extent, idx)->state == HM_REGION_CLOSED)
+            idx++;
+        if (hm_backing_obtain(&heap->backing, extent->addr + (first_idx << heap->geom.region_shift),
+                              (idx - first_idx) << heap->geom.region_shift, heap_bytes, &kind)
+            != 0)
+            return -ENOMEM;
+        for (size_t i = first_idx; i < idx; i++) {
+            struct hm_region *region = region_at(heap, extent, i);
+
+            region->backing = (uint8_t)kind;
+            region->state = HM_REGION_KEPT;
+            hm_purge_keep(heap, region);
+        }
+    }
+    for (idx = from_idx; idx < to_idx; idx++) {
+        struct hm_region *region = region_at(heap, extent, idx);
+
+        if (region->state == HM_REGION_KEPT)
+            mark_open(heap, region);
+    }
+    return 0;
+}
+
+static struct hm_extent *
+add_extent(struct hm_heap *heap, size_t region_count)
+{
+    size_t wish_count = heap->extent_regions / 8;
+    struct hm_extent *extent;
+
+    if (wish_count < EXTENT_MIN_REGIONS)
+        wish_count = EXTENT_MIN_REGIONS;
+    if (wish_count > EXTENT_MAX_REGIONS)
+        wish_count = EXTENT_MAX_REGIONS;
+    extent = hm_extent_create(heap->os, &heap->meta, &heap->geom, region_count, wish_count);
+    if (extent == NULL)
+        return NULL;
+    extent->next = heap->extents;
+    heap->extents = extent;
+    heap->extent_regions += extent->region_count;
+    return extent;
+}
+
+/* Open one region for a request of at most its size: a kept one, else the first closed one. */
+static struct hm_region *
+open_one(struct hm_heap *heap, size_t heap_bytes)
+{
+    struct hm_extent *extent;
+    size_t idx = 0;
+
+    if (heap->kept != NULL) {
+        struct hm_region *region = heap->kept;
+
+        mark_open(heap, region);
+        return region;
+    }
+    for (extent = heap->extents; extent != NULL; extent = extent->next) {
+        idx = hm_bitmap_next_clear(extent->in_use, extent->region_count, 0);
+        if (idx < extent->region_count)
+            break;
+    }
+    if (extent == NULL) {
+        extent = add_extent(heap, 1);
+        idx = 0;
+    }
+    if (extent == NULL || open_regions(heap, extent, idx, idx + 1, heap_bytes) != 0)
+        return NULL;
+    return region_at(heap, extent, idx);
+}
+
+/* --- taking ----------------------------------------------------------------------------------- */
+
+/* Enter [page_idx, page_idx + len_pages) of an extent as in use; all of its regions are open. */
+static void
+take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size_t len_pages,
+           struct hm_run *out_run)
+{
+    size_t left_pages = len_pages;
+    size_t dirty_pages = 0;
+
+    out_run->addr = extent->addr + (page_idx << heap->geom.page_shift);
+    out_run->len_pages = len_pages;
+    out_run->region = region_at(heap, extent, page_idx / heap->region_pages);
+    heap->used_pages += len_pages;
+    while (left_pages > 0) {
+        struct hm_region *region = region_at(heap, extent, page_idx / heap->region_pages);
+        size_t in_region_idx = page_idx % heap->region_pages;
+        size_t part_pages = heap->region_pages - in_region_idx;
+        uint32_t were_dirty;
+
+        if (part_pages > left_pages)
+            part_pages = left_pages;
+        unlink_fit(heap, region);
+        were_dirty = hm_region_take(region, heap->region_pages, (uint32_t)in_region_idx,
+                                    (uint32_t)part_pages);
+        link_fit(heap, region);
+        if (region->backing == HM_BACKING_4K)
+            heap->dirty_free_pages -= were_dirty;
+        dirty_pages += were_dirty;
+        page_idx += part_pages;
+        left_pages -= part_pages;
+    }
+    out_run->is_zero = dirty_pages == 0;
+}
+
+/* The tightest open region with an aligned run of that length. Only an alignment can make the walk
+ * longer than one step. */
+static struct hm_region *
+find_fit(const struct hm_heap *heap, size_t len_pages, size_t align_pages, size_t *out_page_idx)
+{
+    size_t list_count = heap->region_pages + 1;
+    size_t fit = hm_bitmap_next_set(heap->fits_map, list_count, len_pages);
+
+    while (fit < list_count) {
+        struct hm_region *region = heap->fits[fit];
+
+        while (region != NULL) {
+            *out_page_idx = hm_bitmap_find_clear_run(region->bits, heap->region_pages, len_pages,
+                                                     align_pages);
+            if (*out_page_idx != HM_BITMAP_NONE)
+                return region;
+            region = region->next;
+        }
+        fit = hm_bitmap_next_set(heap->fits_map, list_count, fit + 1);
+    }
+    return NULL;
+}
+
+/* Regions [from_idx, to_idx) of an extent, none of them open. */
+struct stretch {
+    size_t from_idx;
+    size_t to_idx;
+};
+
+/* Where an aligned run of len_pages can start so that it ends within a stretch and the free pages
+ * at its edges. A run of whole regions keeps to the stretch. Page index in the extent, or
+ * HM_BITMAP_NONE. */
+static size_t
+place_across(const struct hm_heap *heap, const struct hm_extent *extent,
+             struct stretch free_regions, size_t len_pages, size_t align_pages)
+{
+    size_t start_idx = free_regions.from_idx * heap->region_pages;
+    size_t end_idx = free_regions.to_idx * heap->region_pages;
+    size_t align_bytes = align_pages << heap->geom.page_shift;
+    uintptr_t addr;
+
+    if (len_pages % heap->region_pages != 0) {
+        if (free_regions.from_idx > 0)
+            start_idx -= hm_bitmap_trailing_clear(
+                hm_extent_region(extent, free_regions.from_idx - 1)->bits, heap->region_pages);
+        if (free_regions.to_idx < extent->region_count)
+            end_idx += hm_bitmap_leading_clear(hm_extent_region(extent, free_regions.to_idx)->bits,
+                                               heap->region_pages);
+    }
+    addr = hm_align_up(extent->addr + (start_idx << heap->geom.page_shift), align_bytes);
+    start_idx = (addr - extent->addr) >> heap->geom.page_shift;
+    if (start_idx >= end_idx || end_idx - start_idx < len_pages)
+        return HM_BITMAP_NONE;
+    return start_idx;
+}
+
+/* The first place for a run in an extent: page index or HM_BITMAP_NONE. */
+static size_t
+search_across(const struct hm_heap *heap, const struct hm_extent *extent, size_t len_pages,
+              size_t align_pages)
+{
+    struct stretch free_regions = { 0, 0 };
+    size_t page_idx = HM_BITMAP_NONE;
+
+    while (page_idx == HM_BITMAP_NONE && free_regions.to_idx < extent->region_count) {
+        free_regions.from_idx
+            = hm_bitmap_next_clear(extent->in_use, extent->region_count, free_regions.to_idx);
+        free_regions.to_idx
+            = hm_bitmap_next_set(extent->in_use, extent->region_count, free_regions.from_idx);
+        if (free_regions.from_idx < free_regions.to_idx)
+            page_idx = place_across(heap, extent, free_regions, len_pages, align_pages);
+    }
+    return page_idx;
+}
+
+/* A run that may cross regions: the first place in any extent, else in a new one. */
+static int
+take_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct hm_run *out_run)
+{
+    size_t heap_bytes = hm_heap_bytes(heap) + hm_pages_to_bytes(&heap->geom, len_pages);
+    size_t need_pages = len_pages + (align_pages > heap->region_pages ? align_pages : 0);
+    size_t page_idx = HM_BITMAP_NONE;
+    struct hm_extent *extent = heap->extents;
+
+    while (extent != NULL) {
+        page_idx = search_across(heap, extent, len_pages, align_pages);
+        if (page_idx != HM_BITMAP_NONE)
+            break;
+        extent = extent->next;
+    }
+    if (extent == NULL) {
+        extent = add_extent(heap, (need_pages + heap->region_pages - 1) / heap->region_pages);
+        if (extent == NULL)
+            return -ENOMEM;
+        page_idx = search_across(heap, extent, len_pages, align_pages);
+        hm_assert(page_idx != HM_BITMAP_NONE);
+    }
+    if (open_regions(heap, extent, page_idx / heap->region_pages,
+                     (page_idx + len_pages - 1) / heap->region_pages + 1, heap_bytes)
+        != 0)
+        return -ENOMEM;
+    take_pages(heap, extent, page_idx, len_pages, out_run);
+    hm_ramp_collapse_one(heap);
+    return 0;
+}
+
+int
+hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct hm_run *out_run)
+{
+    size_t heap_bytes = hm_heap_bytes(heap) + hm_pages_to_bytes(&heap->geom, len_pages);
+    struct hm_region *region = NULL;
+    size_t page_idx = 0;
+
+    if (len_pages <= heap->region_pages && align_pages <= heap->region_pages) {
+        region = find_fit(heap, len_pages, align_pages, &page_idx);
+        /* A long run that fits nowhere starts in a free tail rather than in a region of its own. */
+        if (region == NULL && len_pages <= heap->region_pages / 4) {
+            region = open_one(heap, heap_bytes);
+            if (region == NULL)
+                return -ENOMEM;
+            hm_ramp_collapse_one(heap);
+        }
+    }
+    if (region == NULL)
+        return take_across(heap, len_pages, align_pages, out_run);
+    page_idx += hm_region_idx(region, &heap->geom) * heap->region_pages;
+    take_pages(heap, region->extent, page_idx, len_pages, out_run);
+    return 0;
+}
+
+bool
+hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t end_addr,
+                size_t more_pages)
+{
+    struct hm_extent *extent = region->extent;
+    size_t page_idx = (end_addr - extent->addr) >> heap->geom.page_shift;
+    struct hm_region *last = hm_extent_region(extent, (page_idx - 1) / heap->region_pages);
+    size_t in_region_idx = (page_idx - 1) % heap->region_pages + 1;
+    struct hm_run run;
+
+    if (more_pages > heap->region_pages - in_region_idx
+        || hm_bitmap_count_run(last->bits, in_region_idx, more_pages) != 0)
+        return false;
+    take_pages(heap, extent, page_idx, more_pages, &run);
+    return true;
+}
+
+/* --- giving ----------------------------------------------------------------------------------- */
+
+static void
+mark_empty(struct hm_heap *heap, struct hm_region *region)
+{
+    hm_bitmap_clear_run(region->extent->in_use, hm_region_idx(region, &heap->geom), 1);
+    heap->open_count--;
+    if (region->backing == HM_BACKING_4K) {
+        heap->base_regions--;
+        heap->dirty_free_pages -= region->dirty_pages;
+    }
+    region->state = HM_REGION_KEPT;
+    hm_purge_keep(heap, region);
+}
+
+void
+hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, size_t len_pages)
+{
+    struct hm_extent *extent = region->extent;
+    size_t page_idx = (addr - extent->addr) >> heap->geom.page_shift;
+    size_t emptied_count = 0;
+
+    heap->used_pages -= len_pages;
+    while (len_pages > 0) {
+        size_t in_region_idx = page_idx % heap->region_pages;
+        size_t part_pages = heap->region_pages - in_region_idx;
+
+        region = region_at(heap, extent, page_idx / heap->region_pages);
+        if (part_pages > len_pages)
+            part_pages = len_pages;
+        unlink_fit(heap, region);
+        hm_region_give(region, heap->region_pages, (uint32_t)in_region_idx, (uint32_t)part_pages);
+        if (region->backing == HM_BACKING_4K)
+            heap->dirty_free_pages += part_pages;
+        if (region->used_pages == 0) {
+            mark_empty(heap, region);
+            emptied_count++;
+        } else {
+            link_fit(heap, region);
+        }
+        page_idx += part_pages;
+        len_pages -= part_pages;
+    }
+    hm_purge_emptied(heap, emptied_count);
+}
+
+/* --- walking ---------------------------------------------------------------------------------- */
+
+struct hm_region *
+hm_pheap_next_region(const struct hm_heap *heap, const struct hm_region *region)
+{
+    struct hm_extent *extent = region != NULL ? region->extent : heap->extents;
+    size_t idx = region != NULL ? hm_region_idx(region, &heap->geom) + 1 : 0;
+
+    for (; extent != NULL; extent = extent->next, idx = 0) {
+        for (; idx < extent->region_count; idx++) {
+            struct hm_region *next = hm_extent_region(extent, idx);
+
+            if (next->extent != NULL)
+                return next;
+        }
+    }
+    return NULL;
+}

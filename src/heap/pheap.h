@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* pheap.h - page heap: cuts runs of base pages out of huge pages, and takes them back.
+ *
+ * Locking     All functions: heap->lock is held by the caller.
+ */
+#ifndef HM_HEAP_PHEAP_H
+#define HM_HEAP_PHEAP_H
+
+#include "heap/heap.h"
+
+struct hm_run {
+    uintptr_t addr;
+    size_t len_pages;
+    struct hm_region *region; /* where it starts */
+    bool is_zero;             /* every byte reads as zero */
+};
+
+/* Take a run of contiguous pages.
+ *
+ *   len_pages    at least 1; may exceed a region
+ *   align_pages  power of two; the run's address is a multiple of so many pages
+ *   out_run      [out] the run
+ *
+ * Returns 0, or -ENOMEM with the heap unchanged except for regions that were opened on the way and
+ * are kept as empty. Next on the allocation walk: hm_backing_obtain (backing/backing.c). */
+int hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages,
+                  struct hm_run *out_run);
+
+/* Give pages back that hm_pheap_take gave out; also the tail of a run. May return memory to the
+ * kernel. Next on the free walk: hm_purge_emptied (heap/purge.c).
+ *   region  the region in which `addr` lies */
+void hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr,
+                   size_t len_pages);
+
+/* Lengthen a run in place by `more_pages`, if they are free and in the region where the run ends.
+ * Returns false, and does nothing, if they are not. */
+bool hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t end_addr,
+                     size_t more_pages);
+
+/* Take an empty region off the list of kept ones; purge and take do this. */
+void hm_pheap_unkeep(struct hm_heap *heap, struct hm_region *region);
+
+/* Walk all regions that ever held memory: NULL for the first call, NULL after the last. */
+struct hm_region *hm_pheap_next_region(const struct hm_heap *heap, const struct hm_region *region);
+
+/* Prove the invariants of region.h and pheap.c. Returns NULL, or the name of the first that is
+ * broken. */
+const char *hm_pheap_check(const struct hm_heap *heap);
+
+#endif

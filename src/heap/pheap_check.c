@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* pheap_check.c - proves the invariants of the page heap.
+ *
+ * Problem     A page heap that miscounts works for a long time, and then hands out a page twice.
+ * Idea        Count everything anew from the bitmaps, and compare. Tests call it after every step.
+ */
+#include "heap/pheap.h"
+
+static const char *
+check_region(const struct hm_heap *heap, const struct hm_region *region)
+{
+    uint32_t page_count = heap->region_pages;
+    const uint64_t *dirty = region->bits + HM_BITMAP_WORDS(page_count);
+    size_t idx = hm_region_idx(region, &heap->geom);
+    bool is_open = region->state == HM_REGION_OPEN;
+
+    if (hm_bitmap_count_run(region->bits, 0, page_count) != region->used_pages)
+        return "used_pages is the number of pages in use";
+    if (hm_bitmap_longest_clear_run(region->bits, page_count) != region->longest_free_pages)
+        return "longest_free_pages is the longest free run";
+    if (hm_bitmap_count_run(dirty, 0, page_count) != region->dirty_pages)
+        return "dirty_pages is the number of dirty pages";
+    for (size_t word = 0; word < HM_BITMAP_WORDS(page_count); word++)
+        if ((region->bits[word] & ~dirty[word]) != 0)
+            return "a page in use is dirty";
+    if (is_open != (region->used_pages > 0))
+        return "a region is open while pages are in use";
+    if (is_open != (hm_bitmap_count_run(region->extent->in_use, idx, 1) == 1))
+        return "in_use has the bits of open regions";
+    if (region->state == HM_REGION_CLOSED && region->dirty_pages != 0)
+        return "a closed region is not dirty";
+    return NULL;
+}
+
+const char *
+hm_pheap_check(const struct hm_heap *heap)
+{
+    size_t used_pages = 0;
+    size_t open_count = 0;
+    size_t kept_count = 0;
+    size_t listed_count = 0;
+    struct hm_region *region = NULL;
+
+    while ((region = hm_pheap_next_region(heap, region)) != NULL) {
+        const char *broken = check_region(heap, region);
+
+        if (broken != NULL)
+            return broken;
+        used_pages += region->used_pages;
+        open_count += region->state == HM_REGION_OPEN;
+        kept_count += region->state == HM_REGION_KEPT;
+        listed_count += region->state == HM_REGION_OPEN && region->longest_free_pages > 0;
+    }
+    for (size_t fit = 1; fit <= heap->region_pages; fit++) {
+        if ((hm_bitmap_count_run(heap->fits_map, fit, 1) == 1) != (heap->fits[fit] != NULL))
+            return "fits_map has the bits of the lists that are not empty";
+        for (region = heap->fits[fit]; region != NULL; region = region->next, listed_count--)
+            if (region->longest_free_pages != fit)
+                return "an open region is in the list of its longest free run";
+    }
+    if (listed_count != 0)
+        return "every open region with free pages is in one list";
+    if (used_pages != heap->used_pages)
+        return "used_pages of the heap is the sum over its regions";
+    if (open_count != heap->open_count || kept_count != heap->kept_count)
+        return "regions are counted by state";
+    return NULL;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* purge.h - which free memory goes back to the kernel, and when.
+ *
+ * Locking     All functions: heap->lock is held by the caller.
+ */
+#ifndef HM_HEAP_PURGE_H
+#define HM_HEAP_PURGE_H
+
+#include "heap/heap.h"
+
+/* Put a region without pages in use among the kept ones; its state is HM_REGION_KEPT. */
+void hm_purge_keep(struct hm_heap *heap, struct hm_region *region);
+
+/* After pages were given back: return what exceeds the reserves. `emptied_count` regions became
+ * empty. Next on the free walk: os->advise (os/os_advise.c). */
+void hm_purge_emptied(struct hm_heap *heap, size_t emptied_count);
+
+/* Return all memory that can be returned without splitting a huge page. Returns its length in
+ * bytes. */
+size_t hm_purge_all(struct hm_heap *heap);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* region.c - the state of one region's pages, and how regions are born (see region.h). */
+#include "heap/region.h"
+
+#include "base/check.h"
+
+static struct hm_extent *
+build_extent(struct hm_meta *meta, const struct hm_geom *geom, uintptr_t addr, size_t region_count)
+{
+    uint32_t page_count = hm_region_pages(geom);
+    size_t stride_bytes
+        = sizeof(struct hm_region) + 2 * HM_BITMAP_WORDS(page_count) * sizeof(uint64_t);
+    size_t words_bytes = HM_BITMAP_WORDS(region_count) * sizeof(uint64_t);
+    struct hm_extent *extent = hm_meta_alloc(meta, sizeof(*extent) + words_bytes, sizeof(void *));
+
+    if (extent == NULL)
+        return NULL;
+    extent->addr = addr;
+    extent->region_count = region_count;
+    extent->stride_bytes = stride_bytes;
+    extent->in_use = (uint64_t *)(void *)(extent + 1);
+    extent->regions = hm_meta_alloc(meta, region_count * stride_bytes, HM_CACHE_LINE_BYTES);
+    return extent->regions != NULL ? extent : NULL;
+}
+
+struct hm_extent *
+hm_extent_create(const struct hm_os *os, struct hm_meta *meta, const struct hm_geom *geom,
+                 size_t region_count, size_t wish_count)
+{
+    size_t region_bytes = hm_region_bytes(geom);
+    struct hm_extent *extent;
+    uintptr_t addr = 0;
+
+    if (wish_count < region_count)
+        wish_count = region_count;
+    /* Under RLIMIT_AS the wish may be too much where the need is not. */
+    while (os->reserve(os->ctx, wish_count * region_bytes, region_bytes, &addr) != 0) {
+        if (wish_count == region_count)
+            return NULL;
+        wish_count = wish_count / 2 > region_count ? wish_count / 2 : region_count;
+    }
+    extent = build_extent(meta, geom, addr, wish_count);
+    if (extent == NULL) {
+        (void)os->unmap(os->ctx, addr, wish_count * region_bytes);
+        return NULL;
+    }
+    os->name(os->ctx, addr, wish_count * region_bytes, "huma heap");
+    return extent;
+}
+
+uint32_t
+hm_region_take(struct hm_region *region, uint32_t page_count, uint32_t page_idx, uint32_t len_pages)
+{
+    uint64_t *dirty = hm_region_dirty_bits(region, page_count);
+    uint32_t were_dirty = (uint32_t)hm_bitmap_count_run(dirty, page_idx, len_pages);
+
+    hm_assert(hm_bitmap_count_run(region->bits, page_idx, len_pages) == 0);
+    hm_bitmap_set_run(region->bits, page_idx, len_pages);
+    hm_bitmap_set_run(dirty, page_idx, len_pages);
+    region->used_pages += len_pages;
+    region->dirty_pages += len_pages - were_dirty;
+    region->longest_free_pages = (uint32_t)hm_bitmap_longest_clear_run(region->bits, page_count);
+    return were_dirty;
+}
+
+void
+hm_region_give(struct hm_region *region, uint32_t page_count, uint32_t page_idx, uint32_t len_pages)
+{
+    hm_assert(hm_bitmap_count_run(region->bits, page_idx, len_pages) == len_pages);
+    hm_bitmap_clear_run(region->bits, page_idx, len_pages);
+    region->used_pages -= len_pages;
+    region->longest_free_pages = (uint32_t)hm_bitmap_longest_clear_run(region->bits, page_count);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* region.h - one huge page worth of address space and the state of its base pages.
+ *
+ * Problem     The page heap cuts runs of base pages out of huge pages, and must know what is in
+ *             use, what was ever written, and how long a run still fits.
+ * Idea        Two bitmaps per region, out of line: pages in use, and pages that may hold something
+ *             other than zeros ("dirty"). Regions are reserved many at a time, as extents.
+ * Locking     The heap's lock.
+ * Invariants  used_pages is the number of bits set in the first bitmap, longest_free_pages its
+ *             longest clear run; a page in use is dirty; in a closed region nothing is in use and
+ *             nothing is dirty.
+ */
+#ifndef HM_HEAP_REGION_H
+#define HM_HEAP_REGION_H
+
+#include "base/bitmap.h"
+#include "conf/conf.h"
+#include "heap/meta.h"
+
+enum hm_region_state {
+    HM_REGION_CLOSED, /* address space only: never opened, or discarded */
+    HM_REGION_OPEN,   /* some pages are in use */
+    HM_REGION_KEPT,   /* nothing in use, memory kept for the next request */
+};
+
+struct hm_region {
+    struct hm_region *next; /* neighbours in the list that the state names (pheap.h) */
+    struct hm_region *prev;
+    struct hm_extent *extent; /* const */
+    uintptr_t addr;           /* const */
+    uint32_t used_pages;
+    uint32_t longest_free_pages;
+    uint32_t dirty_pages;
+    uint8_t state;   /* enum hm_region_state */
+    uint8_t backing; /* enum hm_backing_kind; valid unless closed */
+    uint64_t bits[]; /* HM_BITMAP_WORDS(pages) words of pages in use, then as many of dirty pages */
+};
+
+/* Adjacent regions, reserved together. */
+struct hm_extent {
+    struct hm_extent *next; /* const once linked */
+    uintptr_t addr;         /* const */
+    size_t region_count;    /* const */
+    size_t stride_bytes;    /* distance of two region structs; const */
+    char *regions;          /* region_count structs; const */
+    uint64_t *in_use;       /* one bit per region: state is OPEN */
+};
+
+HM_INLINE struct hm_region *
+hm_extent_region(const struct hm_extent *extent, size_t region_idx)
+{
+    return (struct hm_region *)(void *)(extent->regions + region_idx * extent->stride_bytes);
+}
+
+HM_INLINE size_t
+hm_region_idx(const struct hm_region *region, const struct hm_geom *geom)
+{
+    return (region->addr - region->extent->addr) >> geom->region_shift;
+}
+
+HM_INLINE uint64_t *
+hm_region_dirty_bits(struct hm_region *region, uint32_t page_count)
+{
+    return region->bits + HM_BITMAP_WORDS(page_count);
+}
+
+/* Reserve address space for at least `region_count` regions; `wish_count` would be better. Returns
+ * the extent, all of its regions closed, or NULL. */
+struct hm_extent *hm_extent_create(const struct hm_os *os, struct hm_meta *meta,
+                                   const struct hm_geom *geom, size_t region_count,
+                                   size_t wish_count);
+
+/* Enter pages as in use, or as free. hm_region_take returns how many of them were dirty before. */
+uint32_t hm_region_take(struct hm_region *region, uint32_t page_count, uint32_t page_idx,
+                        uint32_t len_pages);
+void hm_region_give(struct hm_region *region, uint32_t page_count, uint32_t page_idx,
+                    uint32_t len_pages);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/* os.h - every kernel service the core may ask for, as one struct of function pointers.
+ *
+ * Problem     What the kernel does with huge pages cannot be provoked at will, and tests must
+ *             neither need gigabytes nor root.
+ * Idea        The core calls the kernel only through struct hm_os, and only on slow paths. Tests
+ *             hand in a fake kernel whose huge pages cost one word each, one that fails the n-th
+ *             call, or a recorder.
+ * Contract    Addresses and lengths are multiples of the base page. Functions return 0 or a
+ *             negative errno and leave outputs untouched on failure. None of them allocates. errno
+ *             is not preserved.
+ */
+#ifndef HM_OS_OS_H
+#define HM_OS_OS_H
+
+#include "base/units.h"
+
+/* What madvise(2) is asked to do with a range. */
+enum hm_advice {
+    HM_ADVICE_HUGE,     /* back it with transparent huge pages from the next touch on */
+    HM_ADVICE_BASE,     /* never a huge page here, nor one made by khugepaged */
+    HM_ADVICE_COLLAPSE, /* make huge pages of what is resident now (Linux 6.1) */
+    HM_ADVICE_DISCARD,  /* give the memory back now; reads as zero afterwards */
+};
+
+/* What the kernel says about a range: bytes of each kind. */
+struct hm_residency {
+    uint64_t resident_bytes; /* present in memory */
+    uint64_t huge_bytes;     /* of these: mapped by a huge page */
+};
+
+/* The machine as found at start. */
+struct hm_machine {
+    struct hm_geom geom;
+};
+
+/* The administrator's word on transparent huge pages, as it stands now. */
+enum hm_thp_mode {
+    HM_THP_ABSENT, /* the kernel has no transparent huge pages */
+    HM_THP_NEVER,
+    HM_THP_MADVISE,
+    HM_THP_ALWAYS,
+    HM_THP_PRCTL_OFF, /* allowed on this machine, but switched off for this process */
+};
+
+struct hm_os {
+    void *ctx; /* handed to every function */
+
+    /* Reserve `len_bytes` of address space, aligned to `align_bytes` (a power of two, at least a
+     * base page). Nothing is accessible yet, and nothing is charged except RLIMIT_AS. */
+    int (*reserve)(void *ctx, size_t len_bytes, size_t align_bytes, uintptr_t *out_addr);
+
+    /* Make reserved address space readable and writable, zero-filled; harmless when it is
+     * already. */
+    int (*commit)(void *ctx, uintptr_t addr, size_t len_bytes);
+
+    /* Give address space back; the range must have come from reserve() or remap(). */
+    int (*unmap)(void *ctx, uintptr_t addr, size_t len_bytes);
+
+    /* Resize a committed mapping. With to_addr == 0 it stays where it is or the call fails; else
+     * its pages move to to_addr, a reservation of new_bytes, and the old range is gone. */
+    int (*remap)(void *ctx, uintptr_t addr, size_t old_bytes, uintptr_t to_addr, size_t new_bytes);
+
+    int (*advise)(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice);
+
+    /* Ready memory for our own metadata: zero-filled, on base pages. */
+    int (*map_meta)(void *ctx, size_t len_bytes, void **out_mem);
+
+    /* Show `name` in /proc/PID/maps for the range, where the kernel can; failure is of no
+     * consequence. */
+    void (*name)(void *ctx, uintptr_t addr, size_t len_bytes, const char *name);
+
+    enum hm_thp_mode (*thp_mode)(void *ctx);
+
+    /* Add what is resident and huge in the range to *inout. */
+    int (*scan)(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout);
+
+    /* Monotonic clock. */
+    uint64_t (*now_ns)(void *ctx);
+};
+
+/* The real kernel. */
+extern const struct hm_os hm_os_real;
+
+/* Page sizes of the running machine: the auxiliary vector and one file of sysfs. Never fails: what
+ * cannot be read is assumed absent. */
+void hm_os_probe(struct hm_machine *out_machine);
+
+/* The geometry for given page sizes. A region is a huge page as long as that is at most 32 MiB;
+ * where huge pages are larger or absent, a region is 512 base pages, 2 MiB with 4 KiB pages.
+ *   hpage_bytes  0 if the kernel has no PMD huge pages */
+struct hm_geom hm_os_geometry(size_t page_bytes, size_t hpage_bytes);
+
+/* Read a small file whole, NUL-terminated, cut at cap_bytes - 1. Returns its length or a negative
+ * errno. */
+long hm_os_read_file(const char *path, char *buf, size_t cap_bytes);
+
+/* Open `path` for writing, created or emptied. Returns a descriptor or a negative errno. */
+int hm_os_create_file(const char *path);
+
+/* A duplicate of `fd` out of the way of the program's own descriptors, closed on exec. Programs
+ * that close stderr before they exit still get their report. Returns the descriptor or a negative
+ * errno. */
+int hm_os_keep_fd(int fd);
+
+void hm_os_close(int fd);
+
+/* parts of hm_os_real, one file per kernel area */
+int hm_os_reserve(void *ctx, size_t len_bytes, size_t align_bytes, uintptr_t *out_addr);
+int hm_os_commit(void *ctx, uintptr_t addr, size_t len_bytes);
+int hm_os_unmap(void *ctx, uintptr_t addr, size_t len_bytes);
+int hm_os_remap(void *ctx, uintptr_t addr, size_t old_bytes, uintptr_t to_addr, size_t new_bytes);
+int hm_os_map_meta(void *ctx, size_t len_bytes, void **out_mem);
+int hm_os_advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice);
+void hm_os_name(void *ctx, uintptr_t addr, size_t len_bytes, const char *name);
+enum hm_thp_mode hm_os_thp_mode(void *ctx);
+int hm_os_scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout);
+uint64_t hm_os_now_ns(void *ctx);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* os_advise.c - the madvise family, names of mappings, and whether huge pages may be asked for.
+ *
+ * Problem     Huge pages are a request, and three parties can refuse: the kernel's build, the
+ *             administrator (sysfs) and whoever started the process (prctl).
+ * Idea        Ask all three, so that a refusal has a name.
+ * Sources     Linux Documentation/admin-guide/mm/transhuge.rst; madvise(2); prctl(2).
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "os/os.h"
+#include "os/os_linux.h"
+
+static const int advice_numbers[] = {
+    [HM_ADVICE_HUGE] = MADV_HUGEPAGE,
+    [HM_ADVICE_BASE] = MADV_NOHUGEPAGE,
+    [HM_ADVICE_COLLAPSE] = MADV_COLLAPSE,
+    [HM_ADVICE_DISCARD] = MADV_DONTNEED,
+};
+
+int
+hm_os_advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice)
+{
+    (void)ctx;
+    return madvise((void *)addr, len_bytes, advice_numbers[advice]) == 0 ? 0 : -errno;
+}
+
+void
+hm_os_name(void *ctx, uintptr_t addr, size_t len_bytes, const char *name)
+{
+    (void)ctx;
+    (void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, addr, len_bytes, name);
+}
+
+enum hm_thp_mode
+hm_os_thp_mode(void *ctx)
+{
+    char mode[64];
+
+    (void)ctx;
+    if (hm_os_read_file("/sys/kernel/mm/transparent_hugepage/enabled", mode, sizeof(mode)) < 0)
+        return HM_THP_ABSENT;
+    if (strstr(mode, "[never]") != NULL)
+        return HM_THP_NEVER;
+    /* 1: off altogether. 3: off except where advised (Linux 6.18), and we always advise. */
+    if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1)
+        return HM_THP_PRCTL_OFF;
+    return strstr(mode, "[always]") != NULL ? HM_THP_ALWAYS : HM_THP_MADVISE;
+}
+
+uint64_t
+hm_os_now_ns(void *ctx)
+{
+    struct timespec now = { 0 };
+
+    (void)ctx;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* os_linux.h - kernel interfaces that the headers of older distributions lack.
+ *
+ * Problem     The build machine's headers may be years older than the kernel that the library runs
+ *             on.
+ * Idea        Numbers and layouts from the kernel's stable user interface, each with the release
+ *             that brought it. Whether the running kernel knows them is found out by calling.
+ */
+#ifndef HM_OS_OS_LINUX_H
+#define HM_OS_OS_LINUX_H
+
+#include <linux/ioctl.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41 /* Linux 5.17 */
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+
+/* ioctl PAGEMAP_SCAN on /proc/PID/pagemap, Linux 6.7 (include/uapi/linux/fs.h). Own names, because
+ * the headers that have it differ in what else they bring. */
+#define HM_PAGE_IS_PRESENT ((uint64_t)1 << 3)
+#define HM_PAGE_IS_HUGE ((uint64_t)1 << 6)
+
+struct hm_scan_region {
+    uint64_t start;
+    uint64_t end;
+    uint64_t categories;
+};
+
+struct hm_scan_arg {
+    uint64_t size;
+    uint64_t flags;
+    uint64_t start;
+    uint64_t end;
+    uint64_t walk_end;
+    uint64_t vec;
+    uint64_t vec_len;
+    uint64_t max_pages;
+    uint64_t category_inverted;
+    uint64_t category_mask;
+    uint64_t category_anyof_mask;
+    uint64_t return_mask;
+};
+
+#define HM_PAGEMAP_SCAN _IOWR('f', 16, struct hm_scan_arg)
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* os_lock.c - the waiting half of os_lock.h.
+ *
+ * Problem     A thread that finds the lock held should not burn the processor that the holder
+ *             needs.
+ * Idea        Spin for about the length of a short critical section, then sleep on the word.
+ */
+#include "os/os_lock.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SPIN_ROUNDS 40
+
+static void
+pause_briefly(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#else
+    __asm__ volatile("" ::: "memory");
+#endif
+}
+
+void
+hm_lock_wait(struct hm_lock *lock)
+{
+    int saved_errno = errno;
+
+    for (int i = 0; i < SPIN_ROUNDS; i++) {
+        uint32_t free_word = 0;
+
+        if (hm_load(&lock->word) == 0
+            && __atomic_compare_exchange_n(&lock->word, &free_word, 1, false, __ATOMIC_ACQUIRE,
+                                           __ATOMIC_RELAXED))
+            return;
+        pause_briefly();
+    }
+    while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE) != 0)
+        (void)syscall(SYS_futex, &lock->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+    errno = saved_errno;
+}
+
+void
+hm_lock_wake(struct hm_lock *lock)
+{
+    int saved_errno = errno;
+
+    (void)syscall(SYS_futex, &lock->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    errno = saved_errno;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* os_lock.h - a lock of one word that sleeps in the kernel when it has to wait.
+ *
+ * Problem     pthread mutexes may allocate, are not usable before libc is up, and cannot simply be
+ *             made new in a forked child.
+ * Idea        0 free, 1 held, 2 held and somebody may be asleep: uncontended, one compare-and-swap
+ *             to take it and one exchange to give it back.
+ * Sources     Ulrich Drepper, "Futexes Are Tricky" (2011), section 6, mutex 3.
+ */
+#ifndef HM_OS_OS_LOCK_H
+#define HM_OS_OS_LOCK_H
+
+#include "base/compiler.h"
+
+struct hm_lock {
+    uint32_t word; /* atomic: 0, 1 or 2; all zero is an unlocked lock */
+};
+
+void hm_lock_wait(struct hm_lock *lock);
+void hm_lock_wake(struct hm_lock *lock);
+
+HM_INLINE void
+hm_lock_take(struct hm_lock *lock)
+{
+    uint32_t free_word = 0;
+
+    /* acquire: pairs with the release in hm_lock_give */
+    if (!__atomic_compare_exchange_n(&lock->word, &free_word, 1, false, __ATOMIC_ACQUIRE,
+                                     __ATOMIC_RELAXED))
+        hm_lock_wait(lock);
+}
+
+HM_INLINE void
+hm_lock_give(struct hm_lock *lock)
+{
+    if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) == 2)
+        hm_lock_wake(lock);
+}
+
+/* In a forked child, where the lock's holder may not exist any more. */
+HM_INLINE void
+hm_lock_reset(struct hm_lock *lock)
+{
+    __atomic_store_n(&lock->word, 0, __ATOMIC_RELAXED);
+}
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* os_real.c - the table that binds struct hm_os to the running kernel. */
+#include "os/os.h"
+
+const struct hm_os hm_os_real = {
+    .ctx = NULL,
+    .reserve = hm_os_reserve,
+    .commit = hm_os_commit,
+    .unmap = hm_os_unmap,
+    .remap = hm_os_remap,
+    .advise = hm_os_advise,
+    .map_meta = hm_os_map_meta,
+    .name = hm_os_name,
+    .thp_mode = hm_os_thp_mode,
+    .scan = hm_os_scan,
+    .now_ns = hm_os_now_ns,
+};

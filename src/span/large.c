@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/* large.c - one span per large block (see large.h).
+ *
+ * Invariants  The pagemap knows a large block by its first grain only: any other address in it is
+ *             no block.
+ */
+#include "span/large.h"
+
+#include "heap/direct.h"
+
+static void
+enter(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t len_pages)
+{
+    span->owner = NULL;
+    hm_store(&span->home, NULL);
+    span->base = addr;
+    span->len_pages = len_pages;
+    span->slot_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
+    span->magic = 1; /* only offset 0 is a slot */
+    span->slot_count = 1;
+    span->used = 1;
+    hm_list_init(&span->link);
+    hm_list_add_last(&heap->spans, &span->all_link);
+    heap->span_count++;
+}
+
+static int
+take_pages(struct hm_heap *heap, struct hm_span *span, size_t len_pages, size_t align_bytes,
+           bool *out_is_zero)
+{
+    size_t align_pages = hm_bytes_to_pages_up(&heap->geom, align_bytes);
+    struct hm_mapping map;
+    struct hm_run run;
+
+    if (hm_pages_to_bytes(&heap->geom, len_pages) >= HM_DIRECT_MIN_BYTES) {
+        if (hm_direct_map(heap, hm_pages_to_bytes(&heap->geom, len_pages), align_bytes, &map) != 0)
+            return -1;
+        span->kind = HM_SPAN_MAPPED;
+        span->region = NULL;
+        span->backing = (uint8_t)map.kind;
+        *out_is_zero = true;
+        enter(heap, span, map.addr, len_pages);
+        return 0;
+    }
+    if (hm_pheap_take(heap, len_pages, align_pages, &run) != 0)
+        return -1;
+    span->kind = HM_SPAN_RUN;
+    span->region = run.region;
+    *out_is_zero = run.is_zero;
+    enter(heap, span, run.addr, len_pages);
+    return 0;
+}
+
+static void
+give_pages(struct hm_heap *heap, struct hm_span *span)
+{
+    struct hm_mapping map = { .addr = span->base,
+                              .len_bytes = hm_pages_to_bytes(&heap->geom, span->len_pages),
+                              .kind = (enum hm_backing_kind)span->backing };
+
+    hm_list_del(&span->all_link);
+    heap->span_count--;
+    if (span->kind == HM_SPAN_MAPPED)
+        hm_direct_unmap(heap, &map);
+    else
+        hm_pheap_give(heap, span->region, span->base, span->len_pages);
+    hm_span_recycle(heap, span);
+}
+
+static void *
+alloc_locked(struct hm_heap *heap, size_t len_pages, size_t align_bytes, bool *out_is_zero)
+{
+    struct hm_span *span = hm_span_obtain(heap, 0);
+
+    if (span == NULL)
+        return NULL;
+    if (take_pages(heap, span, len_pages, align_bytes, out_is_zero) != 0) {
+        hm_span_recycle(heap, span);
+        return NULL;
+    }
+    if (hm_pagemap_set(&heap->pagemap, &heap->meta, span->base, 1, span) != 0) {
+        give_pages(heap, span);
+        return NULL;
+    }
+    return (void *)span->base;
+}
+
+void *
+hm_large_alloc(struct hm_heap *heap, size_t size_bytes, size_t align_bytes, bool *out_is_zero)
+{
+    size_t len_pages;
+    bool is_zero;
+    void *mem;
+
+    /* More than half the address space is out of the question; no later sum can overflow. */
+    if (size_bytes > PTRDIFF_MAX / 2 || align_bytes > PTRDIFF_MAX / 2)
+        return NULL;
+    len_pages = hm_bytes_to_pages_up(&heap->geom, size_bytes);
+    hm_lock_take(&heap->lock);
+    mem = alloc_locked(heap, len_pages, align_bytes, &is_zero);
+    hm_lock_give(&heap->lock);
+    if (mem != NULL && out_is_zero != NULL)
+        *out_is_zero = is_zero;
+    return mem;
+}
+
+/* Under the lock: `span` may have been freed since it was looked up. */
+static void
+check_live(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, const char *call)
+{
+    if (addr == span->base && hm_pagemap_get(&heap->pagemap, addr) == span)
+        return;
+    if (addr == span->base)
+        hm_fail("free(): double free of", addr, "this large block is free already");
+    hm_span_misuse(span, addr, call);
+}
+
+void
+hm_large_free(struct hm_heap *heap, struct hm_span *span, uintptr_t addr)
+{
+    hm_lock_take(&heap->lock);
+    check_live(heap, span, addr, "free()");
+    (void)hm_pagemap_set(&heap->pagemap, &heap->meta, addr, 1, NULL);
+    give_pages(heap, span);
+    hm_lock_give(&heap->lock);
+}
+
+static bool
+resize_mapping(struct hm_heap *heap, struct hm_span *span, size_t len_pages)
+{
+    struct hm_mapping map = { .addr = span->base,
+                              .len_bytes = hm_pages_to_bytes(&heap->geom, span->len_pages),
+                              .kind = (enum hm_backing_kind)span->backing };
+    size_t new_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
+
+    if (new_bytes < HM_DIRECT_MIN_BYTES || hm_direct_resize(heap, &map, new_bytes) != 0)
+        return false;
+    (void)hm_pagemap_set(&heap->pagemap, &heap->meta, span->base, 1, NULL);
+    span->base = map.addr;
+    (void)hm_pagemap_set(&heap->pagemap, &heap->meta, span->base, 1, span);
+    return true;
+}
+
+static bool
+resize_run(struct hm_heap *heap, struct hm_span *span, size_t len_pages)
+{
+    uintptr_t end_addr = span->base + hm_pages_to_bytes(&heap->geom, span->len_pages);
+    uintptr_t new_end_addr = span->base + hm_pages_to_bytes(&heap->geom, len_pages);
+
+    if (len_pages > span->len_pages)
+        return hm_pheap_extend(heap, span->region, end_addr, len_pages - span->len_pages);
+    if (len_pages < span->len_pages)
+        hm_pheap_give(heap, span->region, new_end_addr, span->len_pages - len_pages);
+    return true;
+}
+
+void *
+hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t size_bytes)
+{
+    size_t len_pages;
+    bool is_done;
+
+    if (size_bytes <= HM_SMALL_MAX_BYTES || size_bytes > PTRDIFF_MAX / 2)
+        return NULL;
+    len_pages = hm_bytes_to_pages_up(&heap->geom, size_bytes);
+    hm_lock_take(&heap->lock);
+    check_live(heap, span, addr, "realloc()");
+    if (span->kind == HM_SPAN_MAPPED)
+        is_done = resize_mapping(heap, span, len_pages);
+    else
+        is_done = hm_pages_to_bytes(&heap->geom, len_pages) < HM_DIRECT_MIN_BYTES
+                  && resize_run(heap, span, len_pages);
+    if (is_done) {
+        span->len_pages = len_pages;
+        span->slot_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
+    }
+    addr = span->base;
+    hm_lock_give(&heap->lock);
+    return is_done ? (void *)addr : NULL;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/* print.c - HUMA_STATS (see print.h).
+ *
+ * Problem     The report is written at exit, when neither stdio nor malloc may be relied on.
+ * Idea        A line per fact, built with base/fmt.h; rows that are zero and say nothing are left
+ *             out.
+ */
+#include "stats/print.h"
+
+#include <string.h>
+
+#define LABEL_COLUMNS 18
+
+static void
+put_label(struct hm_fmt *out, const char *label)
+{
+    hm_fmt_str(out, "huma:   ");
+    hm_fmt_str(out, label);
+    for (size_t i = strlen(label); i < LABEL_COLUMNS; i++)
+        hm_fmt_str(out, " ");
+}
+
+/* Bytes as KiB, MiB or GiB: the largest unit that leaves at least two digits. */
+static void
+put_size(struct hm_fmt *out, uint64_t bytes)
+{
+    uint64_t value = bytes / HM_KIB;
+    const char *unit = " KiB";
+
+    if (value >= 10 * HM_MIB) {
+        value /= HM_MIB;
+        unit = " GiB";
+    } else if (value >= 10 * HM_KIB) {
+        value /= HM_KIB;
+        unit = " MiB";
+    }
+    hm_fmt_u64_wide(out, value, 8);
+    hm_fmt_str(out, unit);
+}
+
+static void
+put_size_row(struct hm_fmt *out, const char *label, uint64_t bytes, const char *note)
+{
+    put_label(out, label);
+    put_size(out, bytes);
+    hm_fmt_str(out, note);
+    hm_fmt_str(out, "\n");
+}
+
+static void
+put_count_row(struct hm_fmt *out, const char *label, uint64_t count, const char *note)
+{
+    put_label(out, label);
+    hm_fmt_u64_wide(out, count, 8);
+    hm_fmt_str(out, note);
+    hm_fmt_str(out, "\n");
+}
+
+static void
+put_kernel_rows(const struct hm_stats *stats, struct hm_fmt *out)
+{
+    if (!stats->has_kernel) {
+        put_label(out, "resident");
+        hm_fmt_str(out, "unknown: /proc/self/pagemap and /proc/self/smaps cannot be read\n");
+        return;
+    }
+    put_size_row(out, "resident", stats->kernel.resident_bytes, "  as the kernel says");
+    put_label(out, "on huge pages");
+    put_size(out, stats->kernel.huge_bytes);
+    hm_fmt_str(out, "  coverage ");
+    hm_fmt_percent(out, stats->kernel.huge_bytes, stats->kernel.resident_bytes);
+    hm_fmt_str(out, " %\n");
+}
+
+static void
+put_backing_rows(const struct hm_stats *stats, struct hm_fmt *out)
+{
+    for (unsigned i = 0; i < HM_BACKING_KINDS; i++) {
+        if (stats->backing_bytes[i] == 0)
+            continue;
+        put_label(out, "opened as");
+        put_size(out, stats->backing_bytes[i]);
+        hm_fmt_str(out, "  ");
+        hm_fmt_str(out, hm_backing_name((enum hm_backing_kind)i));
+        hm_fmt_str(out, "\n");
+    }
+    for (unsigned i = HM_REASON_NONE + 1; i < HM_REASON_COUNT; i++) {
+        if (stats->reason_count[i] == 0)
+            continue;
+        put_label(out, "not huge");
+        hm_fmt_u64_wide(out, stats->reason_count[i], 8);
+        hm_fmt_str(out, " regions  ");
+        hm_fmt_str(out, hm_reason_code((enum hm_reason)i));
+        hm_fmt_str(out, ": ");
+        hm_fmt_str(out, hm_reason_sentence((enum hm_reason)i));
+        hm_fmt_str(out, "\n");
+    }
+}
+
+void
+hm_stats_print_text(const struct hm_stats *stats, struct hm_fmt *out)
+{
+    hm_fmt_str(out, "huma: report\n");
+    put_size_row(out, "live blocks", stats->live_bytes, "");
+    put_size_row(out, "heap", stats->heap_bytes, "  pages that hold them");
+    put_kernel_rows(stats, out);
+    put_backing_rows(stats, out);
+    put_count_row(out, "direct blocks", stats->direct_count, "  at or over the cutoff");
+    put_size_row(out, "in them", stats->direct_bytes, "");
+    put_size_row(out, "cutoff", stats->cutoff_bytes, "");
+    put_count_row(out, "spans of slots", stats->span_count[HM_SPAN_SLOTS], "");
+    put_count_row(out, "large blocks", stats->span_count[HM_SPAN_RUN], "  on runs of pages");
+    put_count_row(out, "mapped blocks", stats->span_count[HM_SPAN_MAPPED], "  on their own");
+    put_size_row(out, "kept empty", stats->kept_bytes, "  for the next requests, at most");
+    put_size_row(out, "given back", stats->discarded_bytes, "  since the start");
+    put_count_row(out, "in calls", stats->discard_calls, "");
+    put_count_row(out, "collapsed", stats->collapse_count, "  regions into huge pages");
+    put_size_row(out, "metadata", stats->meta_bytes, "");
+    put_count_row(out, "thread caches", stats->cache_count, "  ever made");
+    put_count_row(out, "orphaned spans", stats->orphan_count, "  of ended threads");
+    put_count_row(out, "adopted spans", stats->adopted_count, "");
+    hm_fmt_flush(out);
+}
+
+static void
+put_member(struct hm_fmt *out, const char *name, uint64_t value)
+{
+    hm_fmt_str(out, ",\n  ");
+    hm_fmt_json_str(out, name);
+    hm_fmt_str(out, ": ");
+    hm_fmt_u64(out, value);
+}
+
+/* Begin an object member: its own members follow by put_entry, and put_object_end closes it. */
+static void
+put_object(struct hm_fmt *out, const char *name)
+{
+    hm_fmt_str(out, ",\n  ");
+    hm_fmt_json_str(out, name);
+    hm_fmt_str(out, ": {");
+}
+
+static void
+put_entry(struct hm_fmt *out, const char *name, uint64_t value, bool is_first)
+{
+    hm_fmt_str(out, is_first ? " " : ", ");
+    hm_fmt_json_str(out, name);
+    hm_fmt_str(out, ": ");
+    hm_fmt_u64(out, value);
+}
+
+void
+hm_stats_print_json(const struct hm_stats *stats, uint64_t pid, struct hm_fmt *out)
+{
+    hm_fmt_str(out, "{\n  \"pid\": ");
+    hm_fmt_u64(out, pid);
+    put_member(out, "live_bytes", stats->live_bytes);
+    put_member(out, "heap_bytes", stats->heap_bytes);
+    if (stats->has_kernel) {
+        put_member(out, "resident_bytes", stats->kernel.resident_bytes);
+        put_member(out, "huge_bytes", stats->kernel.huge_bytes);
+    }
+    put_object(out, "backing_bytes");
+    for (unsigned i = 0; i < HM_BACKING_KINDS; i++)
+        put_entry(out, hm_backing_name((enum hm_backing_kind)i), stats->backing_bytes[i], i == 0);
+    hm_fmt_str(out, " }");
+    put_object(out, "reasons");
+    for (unsigned i = HM_REASON_NONE + 1; i < HM_REASON_COUNT; i++)
+        put_entry(out, hm_reason_code((enum hm_reason)i), stats->reason_count[i],
+                  i == HM_REASON_NONE + 1);
+    hm_fmt_str(out, " }");
+    put_member(out, "direct_count", stats->direct_count);
+    put_member(out, "direct_bytes", stats->direct_bytes);
+    put_member(out, "cutoff_bytes", stats->cutoff_bytes);
+    put_object(out, "span_count");
+    put_entry(out, "slots", stats->span_count[HM_SPAN_SLOTS], true);
+    put_entry(out, "run", stats->span_count[HM_SPAN_RUN], false);
+    put_entry(out, "mapped", stats->span_count[HM_SPAN_MAPPED], false);
+    hm_fmt_str(out, " }");
+    put_member(out, "kept_bytes", stats->kept_bytes);
+    put_member(out, "discarded_bytes", stats->discarded_bytes);
+    put_member(out, "discard_calls", stats->discard_calls);
+    put_member(out, "collapse_count", stats->collapse_count);
+    put_member(out, "meta_bytes", stats->meta_bytes);
+    put_member(out, "cache_count", stats->cache_count);
+    put_member(out, "orphan_count", stats->orphan_count);
+    put_member(out, "adopted_count", stats->adopted_count);
+    hm_fmt_str(out, "\n}\n");
+    hm_fmt_flush(out);
+}

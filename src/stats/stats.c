@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* stats.c - counts by walking, not by counting on the hot path (see stats.h).
+ *
+ * Problem     A counter in malloc costs every call; a report is read once.
+ * Idea        Walk the spans and add up the bits that are clear; walk the regions for what was
+ *             opened; ask the kernel about the same ranges.
+ * Locking     Takes heap->lock.
+ */
+#include "stats/stats.h"
+
+static void
+add_spans(struct hm_heap *heap, struct hm_stats *stats)
+{
+    for (struct hm_list *link = heap->spans.next; link != &heap->spans; link = link->next) {
+        struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
+
+        stats->span_count[span->kind]++;
+        if (span->kind == HM_SPAN_SLOTS) {
+            stats->live_bytes += (uint64_t)hm_span_live_count(span) * span->slot_bytes;
+            continue;
+        }
+        stats->live_bytes += span->slot_bytes;
+        if (span->slot_bytes >= stats->cutoff_bytes) {
+            stats->direct_count++;
+            stats->direct_bytes += span->slot_bytes;
+        }
+    }
+}
+
+static void
+add_regions(const struct hm_heap *heap, struct hm_stats *stats)
+{
+    struct hm_region *region = NULL;
+
+    while ((region = hm_pheap_next_region(heap, region)) != NULL)
+        if (region->state != HM_REGION_CLOSED)
+            stats->backing_bytes[region->backing] += hm_region_bytes(&heap->geom);
+    for (unsigned kind = 0; kind < HM_BACKING_KINDS; kind++)
+        stats->backing_bytes[kind] += heap->direct_kind_bytes[kind];
+}
+
+static bool
+ask_residency(struct hm_heap *heap, struct hm_residency *sum)
+{
+    const struct hm_os *os = heap->os;
+
+    for (struct hm_extent *extent = heap->extents; extent != NULL; extent = extent->next)
+        if (os->scan(os->ctx, extent->addr, extent->region_count << heap->geom.region_shift, sum)
+            != 0)
+            return false;
+    for (struct hm_list *link = heap->spans.next; link != &heap->spans; link = link->next) {
+        struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
+
+        if (span->kind == HM_SPAN_MAPPED
+            && os->scan(os->ctx, span->base, span->slot_bytes, sum) != 0)
+            return false;
+    }
+    return true;
+}
+
+void
+hm_stats_read(struct hm_pool *pool, bool ask_kernel, struct hm_stats *out_stats)
+{
+    struct hm_heap *heap = pool->heap;
+    struct hm_stats stats = { .cutoff_bytes = HM_CUTOFF_BYTES };
+    struct hm_residency meta = { 0 };
+
+    hm_lock_take(&heap->lock);
+    add_spans(heap, &stats);
+    add_regions(heap, &stats);
+    if (ask_kernel)
+        stats.has_kernel
+            = ask_residency(heap, &stats.kernel) && hm_meta_scan(&heap->meta, &meta) == 0;
+    stats.heap_bytes = hm_heap_bytes(heap);
+    for (unsigned reason = 0; reason < HM_REASON_COUNT; reason++)
+        stats.reason_count[reason] = heap->backing.reason_count[reason];
+    stats.kept_bytes = heap->kept_count << heap->geom.region_shift;
+    stats.discarded_bytes = heap->discarded_bytes;
+    stats.discard_calls = heap->discard_calls;
+    stats.collapse_count = heap->collapse_count;
+    stats.meta_bytes = stats.has_kernel ? meta.resident_bytes : heap->meta.mapped_bytes;
+    stats.cache_count = pool->cache_count;
+    stats.orphan_count = pool->orphan_count;
+    stats.adopted_count = pool->adopted_count;
+    hm_lock_give(&heap->lock);
+    *out_stats = stats;
+}

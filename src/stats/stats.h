@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* stats.h - one consistent picture of a heap: what the program holds, and what the kernel gave for
+ * it. */
+#ifndef HM_STATS_STATS_H
+#define HM_STATS_STATS_H
+
+#include "cache/thread.h"
+
+struct hm_stats {
+    uint64_t live_bytes;    /* in blocks that the program holds, rounded up to their slots */
+    uint64_t heap_bytes;    /* in runs and mappings that serve them */
+    uint64_t span_count[4]; /* by enum hm_span_kind */
+    uint64_t direct_count;  /* live blocks at or over the cutoff */
+    uint64_t direct_bytes;
+    uint64_t cutoff_bytes; /* blocks from this size on count as direct */
+
+    struct hm_residency kernel;               /* of user memory, as the kernel says */
+    bool has_kernel;                          /* false: the kernel could not be asked */
+    uint64_t backing_bytes[HM_BACKING_KINDS]; /* address space opened on each backing */
+    uint64_t reason_count[HM_REASON_COUNT];   /* fallbacks, in regions */
+
+    uint64_t kept_bytes;      /* empty regions kept for the next request, at most */
+    uint64_t discarded_bytes; /* given back so far */
+    uint64_t discard_calls;
+    uint64_t collapse_count; /* regions turned into huge pages after their start */
+
+    uint64_t meta_bytes;  /* our own metadata: resident, or mapped if the kernel was not asked */
+    uint64_t cache_count; /* thread caches ever made */
+    uint64_t orphan_count;
+    uint64_t adopted_count;
+};
+
+/* The cutoff: blocks of this size and more are what glibc would have mapped on their own. */
+#define HM_CUTOFF_BYTES (128 * HM_KIB)
+
+/* Takes heap->lock. Blocks that other threads take or free meanwhile may or may not be counted.
+ *   ask_kernel  also read residency, which costs microseconds to milliseconds */
+void hm_stats_read(struct hm_pool *pool, bool ask_kernel, struct hm_stats *out_stats);
+
+#endif
