@@ -29,6 +29,21 @@ no_memory(void)
     return NULL;
 }
 
+/* A block over the size classes. errno is as before unless there is no memory. */
+static void *
+alloc_large(size_t size_bytes, size_t align_bytes, bool *out_is_zero)
+{
+    int saved_errno = errno;
+    void *mem = NULL;
+
+    if (hm_process_attach() != NULL || hm_process_start())
+        mem = hm_large_alloc(&hm_process.heap, size_bytes, align_bytes, out_is_zero);
+    if (mem == NULL)
+        return no_memory();
+    errno = saved_errno;
+    return mem;
+}
+
 /* Everything that the fast path leaves: no cache yet, no free slot at hand, or a large block. Next
  * on the allocation walk: hm_tcache_alloc_slow (cache/tcache.c) or hm_large_alloc
  * (span/large.c). */
@@ -36,16 +51,18 @@ static HM_NOINLINE void *
 malloc_slow(size_t size_bytes)
 {
     int saved_errno = errno;
-    struct hm_tcache *cache = hm_process_attach();
-    void *mem = NULL;
+    unsigned class_idx;
+    struct hm_tcache *cache;
+    void *mem;
 
-    if (size_bytes <= HM_SMALL_MAX_BYTES) {
-        unsigned class_idx = hm_class_of(size_bytes);
-
-        mem = cache != NULL ? hm_tcache_alloc(cache, class_idx) : hm_process_alloc_spare(class_idx);
-    } else if (hm_process_start()) {
-        mem = hm_large_alloc(&hm_process.heap, size_bytes, ALIGN_MIN_BYTES, NULL);
-    }
+    if (size_bytes > HM_SMALL_MAX_BYTES)
+        return alloc_large(size_bytes, ALIGN_MIN_BYTES, NULL);
+    class_idx = hm_class_of(size_bytes);
+    cache = hm_process_attach();
+    if (cache != NULL)
+        mem = hm_tcache_alloc(cache, class_idx);
+    else
+        mem = hm_process_alloc_spare(class_idx);
     if (mem == NULL)
         return no_memory();
     errno = saved_errno;
@@ -130,13 +147,9 @@ calloc(size_t nmemb, size_t size)
         return no_memory();
     if (size_bytes <= HM_SMALL_MAX_BYTES)
         mem = malloc(size_bytes);
-    else if (hm_process_attach() != NULL || hm_process_start())
-        mem = hm_large_alloc(&hm_process.heap, size_bytes, ALIGN_MIN_BYTES, &is_zero);
     else
-        mem = NULL;
-    if (mem == NULL)
-        return no_memory();
-    if (!is_zero)
+        mem = alloc_large(size_bytes, ALIGN_MIN_BYTES, &is_zero);
+    if (mem != NULL && !is_zero)
         memset(mem, 0, size_bytes);
     return mem;
 }
@@ -215,7 +228,6 @@ static void *
 alloc_aligned(size_t align_bytes, size_t size_bytes)
 {
     unsigned class_idx = HM_CLASS_COUNT;
-    void *mem;
 
     if (align_bytes <= ALIGN_MIN_BYTES)
         return malloc(size_bytes);
@@ -225,8 +237,7 @@ alloc_aligned(size_t align_bytes, size_t size_bytes)
         class_idx = hm_class_of_aligned(size_bytes, align_bytes);
     if (class_idx < HM_CLASS_COUNT)
         return malloc(hm_class_bytes(class_idx));
-    mem = hm_large_alloc(&hm_process.heap, size_bytes != 0 ? size_bytes : 1, align_bytes, NULL);
-    return mem != NULL ? mem : no_memory();
+    return alloc_large(size_bytes != 0 ? size_bytes : 1, align_bytes, NULL);
 }
 
 /* An alignment that is no power of two is rounded up to one, as glibc does. */
@@ -235,7 +246,7 @@ memalign(size_t alignment, size_t size)
 {
     size_t align_bytes = ALIGN_MIN_BYTES;
 
-    if (alignment > PTRDIFF_MAX / 2) {
+    if (alignment > SIZE_MAX / 2 + 1) {
         errno = EINVAL;
         return NULL;
     }

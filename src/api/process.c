@@ -24,7 +24,7 @@
 
 struct hm_span **hm_process_root[HM_ROOT_COUNT];
 
-struct hm_process hm_process = { .heap.pagemap.root = hm_process_root, .report_fd = -1 };
+struct hm_process hm_process = { .heap.pagemap.root = hm_process_root, .report.fd = -1 };
 
 #define EMPTY ((struct hm_tcache *)(uintptr_t)&hm_tcache_empty)
 
@@ -86,15 +86,15 @@ watch_thread(struct hm_tcache *cache)
 static void
 fork_prepare(void)
 {
-    hm_lock_take(&hm_process.spare_lock);
-    hm_lock_take(&hm_process.heap.lock);
+    hm_lock_take_for_fork(&hm_process.spare_lock);
+    hm_lock_take_for_fork(&hm_process.heap.lock);
 }
 
 static void
 fork_parent(void)
 {
-    hm_lock_give(&hm_process.heap.lock);
-    hm_lock_give(&hm_process.spare_lock);
+    hm_lock_give_after_fork(&hm_process.heap.lock);
+    hm_lock_give_after_fork(&hm_process.spare_lock);
 }
 
 static void
@@ -135,8 +135,8 @@ read_options(void)
 {
     (void)hm_conf_read(&hm_process.conf, read_env, STDERR_FILENO);
     if (strcmp(hm_process.conf.stats, "1") == 0) {
-        hm_process.report_fd = hm_os_keep_fd(STDERR_FILENO);
-    } else {
+        (void)hm_os_keep_fd(STDERR_FILENO, &hm_process.report);
+    } else if (strcmp(hm_process.conf.stats, "0") != 0) {
         /* The program may overwrite its environment; the path must last until exit. */
         size_t len_bytes = strlen(hm_process.conf.stats);
 
@@ -243,35 +243,51 @@ open_report(uint64_t pid)
     return hm_os_create_file(path);
 }
 
+static void
+report_text(const struct hm_stats *stats)
+{
+    char buf[256];
+    struct hm_fmt out = hm_fmt_init(buf, sizeof(buf), hm_process.report.fd);
+
+    if (hm_os_is_kept(&hm_process.report))
+        hm_stats_print_text(stats, &out);
+}
+
+static void
+report_json(const struct hm_stats *stats)
+{
+    uint64_t pid = (uint64_t)getpid();
+    int fd = open_report(pid);
+    char buf[256];
+    struct hm_fmt out = hm_fmt_init(buf, sizeof(buf), fd);
+
+    if (fd >= 0)
+        hm_stats_print_json(stats, pid, &out);
+    if (fd < 0 || out.is_lost) {
+        struct hm_fmt err = hm_fmt_init(buf, sizeof(buf), STDERR_FILENO);
+
+        hm_fmt_str(&err, "huma: HUMA_STATS: cannot write ");
+        hm_fmt_str(&err, hm_process.report_path);
+        hm_fmt_str(&err,
+                   "; give the path of a file that this user may write, on a disk with room\n");
+        hm_fmt_flush(&err);
+    }
+    if (fd >= 0)
+        hm_os_close(fd);
+}
+
 void
 hm_process_report(void)
 {
-    uint64_t pid = (uint64_t)getpid();
     struct hm_stats stats;
-    struct hm_fmt out;
-    char buf[256];
-    int fd;
 
-    if (hm_process.report_fd < 0 && hm_process.report_path[0] == '\0')
+    if (hm_process.report.fd < 0 && hm_process.report_path[0] == '\0')
         return;
     hm_stats_read(&hm_process.pool, true, &stats);
-    if (hm_process.report_fd >= 0) {
-        out = hm_fmt_init(buf, sizeof(buf), hm_process.report_fd);
-        hm_stats_print_text(&stats, &out);
-        return;
-    }
-    fd = open_report(pid);
-    out = hm_fmt_init(buf, sizeof(buf), fd);
-    if (fd < 0) {
-        out.fd = STDERR_FILENO;
-        hm_fmt_str(&out, "huma: HUMA_STATS: cannot write ");
-        hm_fmt_str(&out, hm_process.report_path);
-        hm_fmt_str(&out, "; give the path of a file in a folder that this user may write\n");
-        hm_fmt_flush(&out);
-        return;
-    }
-    hm_stats_print_json(&stats, pid, &out);
-    hm_os_close(fd);
+    if (hm_process.report.fd >= 0)
+        report_text(&stats);
+    else
+        report_json(&stats);
 }
 
 __attribute__((destructor)) static void

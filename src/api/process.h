@@ -16,7 +16,7 @@ struct hm_process {
     unsigned exit_key;         /* pthread key whose destructor retires a thread's cache */
     struct hm_tcache *spare;   /* for threads past that destructor, or without memory for one */
     struct hm_lock spare_lock; /* protects the spare cache (rank 1, never with `lock`) */
-    int report_fd;             /* stderr as it was at start; -1: no text report */
+    struct hm_kept_fd report;  /* stderr as it was at start; none: no text report */
     char report_path[256];     /* HUMA_STATS if it names a file; "" if not */
 };
 

@@ -22,15 +22,17 @@ hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const struct
     *backing = (struct hm_backing){ .os = os, .conf = conf, .geom = *geom };
 }
 
-/* Tell of the first fallback of each kind that somebody could do something about. */
+/* Tell of the first fallback of each kind that somebody could do something about: when asked to,
+ * and always when huge pages are required, since the program is about to run out of memory. */
 static void
 say_reason(const struct hm_backing *backing, enum hm_reason reason)
 {
     char buf[256];
     struct hm_fmt out = hm_fmt_init(buf, sizeof(buf), 2);
 
-    if (!backing->conf->verbose || reason == HM_REASON_HEAP_SMALL
-        || backing->reason_count[reason] != 1)
+    bool is_required = !hm_chain_has(&backing->conf->backing, HM_BACKING_4K);
+
+    if (reason == HM_REASON_HEAP_SMALL || !(backing->conf->verbose || is_required))
         return;
     hm_fmt_str(&out, "huma: no huge pages: ");
     hm_fmt_str(&out, hm_reason_sentence(reason));

@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/cancel.h"
+
 struct hm_fmt
 hm_fmt_init(char *buf, size_t cap_bytes, int fd)
 {
@@ -104,16 +106,19 @@ void
 hm_fmt_flush(struct hm_fmt *out)
 {
     size_t done_bytes = 0;
+    int cancel_state;
 
-    while (out->fd >= 0 && done_bytes < out->len_bytes) {
+    if (out->fd < 0)
+        return;
+    cancel_state = hm_cancel_disable();
+    while (!out->is_lost && done_bytes < out->len_bytes) {
         ssize_t n = write(out->fd, out->buf + done_bytes, out->len_bytes - done_bytes);
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        done_bytes += (size_t)n;
+        if (n >= 0)
+            done_bytes += (size_t)n;
+        else if (errno != EINTR)
+            out->is_lost = true;
     }
-    if (out->fd >= 0)
-        out->len_bytes = 0;
+    hm_cancel_restore(cancel_state);
+    out->len_bytes = 0;
 }

@@ -15,6 +15,7 @@ struct hm_fmt {
     size_t cap_bytes; /* size of buf; const */
     size_t len_bytes; /* filled part of buf, the closing NUL not counted */
     int fd;           /* where a full buffer goes; -1: nowhere */
+    bool is_lost;     /* a write failed; what follows is dropped */
 };
 
 struct hm_fmt hm_fmt_init(char *buf, size_t cap_bytes, int fd);
@@ -31,7 +32,8 @@ void hm_fmt_percent(struct hm_fmt *out, uint64_t part, uint64_t whole);
 /* A JSON string with its quotes; control characters, quotes and backslashes escaped. */
 void hm_fmt_json_str(struct hm_fmt *out, const char *str);
 
-/* Write what is buffered to the descriptor; short writes are continued, errors end the output. */
+/* Write what is buffered to the descriptor; short writes are continued, an error ends the
+ * output. */
 void hm_fmt_flush(struct hm_fmt *out);
 
 #endif

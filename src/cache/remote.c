@@ -46,9 +46,10 @@ void
 hm_remote_merge(struct hm_span *span)
 {
     uint64_t *remote = hm_span_remote(span);
-    /* The count first: every free that it counts has set its bit before. acquire: pairs with the
-     * release in hm_remote_free */
-    uint32_t count = __atomic_exchange_n(&span->remote_count, 0, __ATOMIC_ACQUIRE);
+    /* The count first: every free that it counts has set its bit before. acq_rel, as in
+     * hm_remote_free: whoever raises it from 0 again may write pending_next, which was read
+     * before. */
+    uint32_t count = __atomic_exchange_n(&span->remote_count, 0, __ATOMIC_ACQ_REL);
 
     for (unsigned i = 0; i < span->word_count; i++) {
         uint64_t word = __atomic_load_n(&remote[i], __ATOMIC_ACQUIRE);

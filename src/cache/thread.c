@@ -49,8 +49,10 @@ hm_tcache_acquire(struct hm_pool *pool)
 void
 hm_pool_drop_orphan(struct hm_pool *pool, struct hm_span *span)
 {
+    /* In a forked child, a span that was between creation and its first owner is in no list. */
+    if (!hm_list_is_empty(&span->link))
+        hm_store(&pool->orphan_count, pool->orphan_count - 1);
     hm_list_del(&span->link);
-    hm_store(&pool->orphan_count, pool->orphan_count - 1);
     hm_span_destroy(pool->heap, span);
 }
 

@@ -146,7 +146,7 @@ hm_conf_read(struct hm_conf *out_conf, hm_getenv_fn getenv_fn, int err_fd)
 
 #define HM_OPTION(field, name, parser, fallback, values, help)                                     \
     text = getenv_fn(name);                                                                        \
-    if (text != NULL && !parser(text, &out_conf->field)) {                                         \
+    if (text != NULL && *text != '\0' && !parser(text, &out_conf->field)) {                        \
         complain(err_fd, name, text, values, fallback);                                            \
         wrong_count++;                                                                             \
     }

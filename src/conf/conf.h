@@ -28,7 +28,7 @@ struct hm_chain {
 struct hm_conf {
     struct hm_chain backing;
     size_t huge_start_bytes;
-    const char *stats; /* "" = no report; points into the environment */
+    const char *stats; /* "0" = no report; may point into the environment */
     bool verbose;
 };
 
@@ -39,8 +39,9 @@ typedef const char *(*hm_getenv_fn)(const char *name);
 /* The defaults of options.def. */
 void hm_conf_defaults(struct hm_conf *out_conf);
 
-/* Read all options; *out_conf must hold the defaults. Wrong values are reported to descriptor
- * `err_fd`, one line each, and leave the default in place. Returns the number of wrong values. */
+/* Read all options; *out_conf must hold the defaults. An empty value is as good as none. Wrong
+ * values are reported to descriptor `err_fd`, one line each, and leave the default in place.
+ * Returns the number of wrong values. */
 unsigned hm_conf_read(struct hm_conf *out_conf, hm_getenv_fn getenv_fn, int err_fd);
 
 /* Name of a backing as HUMA_BACKING spells it. */

@@ -155,6 +155,16 @@ open_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx, si
     return 0;
 }
 
+/* Whether spans at both ends of an extent can be entered in the page map. */
+static bool
+has_page_map(struct hm_heap *heap, const struct hm_extent *extent)
+{
+    size_t len_bytes = extent->region_count << heap->geom.region_shift;
+
+    return hm_pagemap_prepare(&heap->pagemap, &heap->meta, extent->addr) == 0
+           && hm_pagemap_prepare(&heap->pagemap, &heap->meta, extent->addr + len_bytes - 1) == 0;
+}
+
 static struct hm_extent *
 add_extent(struct hm_heap *heap, size_t region_count)
 {
@@ -166,6 +176,12 @@ add_extent(struct hm_heap *heap, size_t region_count)
     if (wish_count > EXTENT_MAX_REGIONS)
         wish_count = EXTENT_MAX_REGIONS;
     extent = hm_extent_create(heap->os, &heap->meta, &heap->geom, region_count, wish_count);
+    /* Under RLIMIT_AS the wish may leave no room for the page map. */
+    if (extent != NULL && !has_page_map(heap, extent) && region_count < wish_count) {
+        (void)heap->os->unmap(heap->os->ctx, extent->addr,
+                              extent->region_count << heap->geom.region_shift);
+        extent = hm_extent_create(heap->os, &heap->meta, &heap->geom, region_count, region_count);
+    }
     if (extent == NULL)
         return NULL;
     extent->next = heap->extents;
@@ -316,7 +332,6 @@ static int
 take_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct hm_run *out_run)
 {
     size_t heap_bytes = hm_heap_bytes(heap) + hm_pages_to_bytes(&heap->geom, len_pages);
-    size_t need_pages = len_pages + (align_pages > heap->region_pages ? align_pages : 0);
     size_t page_idx = HM_BITMAP_NONE;
     struct hm_extent *extent = heap->extents;
 
@@ -327,7 +342,7 @@ take_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct h
         extent = extent->next;
     }
     if (extent == NULL) {
-        extent = add_extent(heap, (need_pages + heap->region_pages - 1) / heap->region_pages);
+        extent = add_extent(heap, (len_pages + heap->region_pages - 1) / heap->region_pages);
         if (extent == NULL)
             return -ENOMEM;
         page_idx = search_across(heap, extent, len_pages, align_pages);
@@ -349,13 +364,15 @@ hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct
     struct hm_region *region = NULL;
     size_t page_idx = 0;
 
-    if (len_pages <= heap->region_pages && align_pages <= heap->region_pages) {
+    hm_assert(align_pages <= heap->region_pages);
+    if (len_pages <= heap->region_pages) {
         region = find_fit(heap, len_pages, align_pages, &page_idx);
         /* A long run that fits nowhere starts in a free tail rather than in a region of its own. */
         if (region == NULL && len_pages <= heap->region_pages / 4) {
             region = open_one(heap, heap_bytes);
             if (region == NULL)
                 return -ENOMEM;
+            page_idx = 0;
             hm_ramp_collapse_one(heap);
         }
     }

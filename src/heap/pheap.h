@@ -18,7 +18,7 @@ struct hm_run {
 /* Take a run of contiguous pages.
  *
  *   len_pages    at least 1; may exceed a region
- *   align_pages  power of two; the run's address is a multiple of so many pages
+ *   align_pages  power of two, at most a region; the run's address is a multiple of it
  *   out_run      [out] the run
  *
  * Returns 0, or -ENOMEM with the heap unchanged except for regions that were opened on the way and

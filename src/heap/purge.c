@@ -21,7 +21,7 @@
 
 /* Free base pages kept in open regions: this many bytes, or this share of the heap if that is
  * more. */
-#define DIRTY_MIN_BYTES HM_MIB
+#define DIRTY_MIN_BYTES (512 * HM_KIB)
 #define DIRTY_SHARE 16
 
 void

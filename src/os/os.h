@@ -98,10 +98,22 @@ long hm_os_read_file(const char *path, char *buf, size_t cap_bytes);
 /* Open `path` for writing, created or emptied. Returns a descriptor or a negative errno. */
 int hm_os_create_file(const char *path);
 
-/* A duplicate of `fd` out of the way of the program's own descriptors, closed on exec. Programs
- * that close stderr before they exit still get their report. Returns the descriptor or a negative
- * errno. */
-int hm_os_keep_fd(int fd);
+/* The same for an open descriptor, from where it stands. */
+long hm_os_read_all(int fd, char *buf, size_t cap_bytes);
+
+/* A descriptor set aside, and what it was open on. */
+struct hm_kept_fd {
+    int fd; /* -1: none */
+    uint64_t device;
+    uint64_t inode;
+};
+
+/* Duplicate `fd` out of the way of the program's own descriptors, closed on exec: programs that
+ * close stderr before they exit still get their report. Returns 0 or a negative errno. */
+int hm_os_keep_fd(int fd, struct hm_kept_fd *out_kept);
+
+/* Whether it is still open on the same file: the program may have closed and reused it. */
+bool hm_os_is_kept(const struct hm_kept_fd *kept);
 
 void hm_os_close(int fd);
 

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -24,11 +25,22 @@ pause_briefly(void)
 #endif
 }
 
+/* Never 0, and the same in a forked child. */
+static uintptr_t
+this_thread(void)
+{
+    return (uintptr_t)pthread_self();
+}
+
 void
 hm_lock_wait(struct hm_lock *lock)
 {
     int saved_errno = errno;
 
+    if (hm_load(&lock->fork_holder) == this_thread()) {
+        lock->depth++;
+        return;
+    }
     for (int i = 0; i < SPIN_ROUNDS; i++) {
         uint32_t free_word = 0;
 
@@ -50,4 +62,18 @@ hm_lock_wake(struct hm_lock *lock)
 
     (void)syscall(SYS_futex, &lock->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
     errno = saved_errno;
+}
+
+void
+hm_lock_take_for_fork(struct hm_lock *lock)
+{
+    hm_lock_take(lock);
+    hm_store(&lock->fork_holder, this_thread());
+}
+
+void
+hm_lock_give_after_fork(struct hm_lock *lock)
+{
+    hm_store(&lock->fork_holder, 0);
+    hm_lock_give(lock);
 }

@@ -4,7 +4,9 @@
  * Problem     pthread mutexes may allocate, are not usable before libc is up, and cannot simply be
  *             made new in a forked child.
  * Idea        0 free, 1 held, 2 held and somebody may be asleep: uncontended, one compare-and-swap
- *             to take it and one exchange to give it back.
+ *             to take it and one exchange to give it back. While a lock is held over fork(), its
+ *             holder passes through: fork handlers of other libraries, which allocate, may run in
+ *             between.
  * Sources     Ulrich Drepper, "Futexes Are Tricky" (2011), section 6, mutex 3.
  */
 #ifndef HM_OS_OS_LOCK_H
@@ -13,7 +15,9 @@
 #include "base/compiler.h"
 
 struct hm_lock {
-    uint32_t word; /* atomic: 0, 1 or 2; all zero is an unlocked lock */
+    uint32_t word;         /* atomic: 0, 1 or 2; all zero is an unlocked lock */
+    uint32_t depth;        /* times that the holder passed through; the holder */
+    uintptr_t fork_holder; /* the thread that holds it over fork(), 0 if none does; atomic */
 };
 
 void hm_lock_wait(struct hm_lock *lock);
@@ -33,15 +37,23 @@ hm_lock_take(struct hm_lock *lock)
 HM_INLINE void
 hm_lock_give(struct hm_lock *lock)
 {
+    if (HM_UNLIKELY(lock->depth > 0)) {
+        lock->depth--;
+        return;
+    }
     if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) == 2)
         hm_lock_wake(lock);
 }
 
-/* In a forked child, where the lock's holder may not exist any more. */
+/* Take the lock before fork(); give it back after it, in the parent. */
+void hm_lock_take_for_fork(struct hm_lock *lock);
+void hm_lock_give_after_fork(struct hm_lock *lock);
+
+/* After fork(), in the child: threads that waited do not exist any more. */
 HM_INLINE void
 hm_lock_reset(struct hm_lock *lock)
 {
-    __atomic_store_n(&lock->word, 0, __ATOMIC_RELAXED);
+    *lock = (struct hm_lock){ 0 };
 }
 
 #endif

@@ -12,11 +12,13 @@
 #include "base/check.h"
 #include "os/os.h"
 
-/* mmap as all reservations want it; MAP_FAILED on error. */
+/* mmap as all reservations want it; MAP_FAILED on error. Without MAP_NORESERVE, so that opening too
+ * much of it later is refused, as glibc's own mmap would be, instead of ending in the OOM
+ * killer. */
 static void *
 map_none(size_t len_bytes)
 {
-    return mmap(NULL, len_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return mmap(NULL, len_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
 int

@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/cancel.h"
 #include "os/os.h"
 #include "os/os_linux.h"
 
@@ -159,6 +160,7 @@ scan_smaps(uintptr_t addr, size_t len_bytes, struct hm_residency *inout)
 int
 hm_os_scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout)
 {
+    int cancel_state = hm_cancel_disable();
     int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     int rc = -ENOENT;
 
@@ -169,5 +171,6 @@ hm_os_scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *ino
     }
     if (rc != 0)
         rc = scan_smaps(addr, len_bytes, inout);
+    hm_cancel_restore(cancel_state);
     return rc;
 }

@@ -32,7 +32,8 @@ take_pages(struct hm_heap *heap, struct hm_span *span, size_t len_pages, size_t 
     struct hm_mapping map;
     struct hm_run run;
 
-    if (hm_pages_to_bytes(&heap->geom, len_pages) >= HM_DIRECT_MIN_BYTES) {
+    if (hm_pages_to_bytes(&heap->geom, len_pages) >= HM_DIRECT_MIN_BYTES
+        || align_bytes > hm_region_bytes(&heap->geom)) {
         if (hm_direct_map(heap, hm_pages_to_bytes(&heap->geom, len_pages), align_bytes, &map) != 0)
             return -1;
         span->kind = HM_SPAN_MAPPED;
@@ -104,12 +105,15 @@ hm_large_alloc(struct hm_heap *heap, size_t size_bytes, size_t align_bytes, bool
     return mem;
 }
 
-/* Under the lock: `span` may have been freed since it was looked up. */
+/* Take heap->lock, and abort if `addr` is no live block: `span` may have been freed since it was
+ * looked up. The lock is given back first, since a handler of SIGABRT may allocate. */
 static void
-check_live(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, const char *call)
+lock_live(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, const char *call)
 {
+    hm_lock_take(&heap->lock);
     if (addr == span->base && hm_pagemap_get(&heap->pagemap, addr) == span)
         return;
+    hm_lock_give(&heap->lock);
     if (addr == span->base)
         hm_fail("free(): double free of", addr, "this large block is free already");
     hm_span_misuse(span, addr, call);
@@ -118,8 +122,7 @@ check_live(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, const cha
 void
 hm_large_free(struct hm_heap *heap, struct hm_span *span, uintptr_t addr)
 {
-    hm_lock_take(&heap->lock);
-    check_live(heap, span, addr, "free()");
+    lock_live(heap, span, addr, "free()");
     (void)hm_pagemap_set(&heap->pagemap, &heap->meta, addr, 1, NULL);
     give_pages(heap, span);
     hm_lock_give(&heap->lock);
@@ -163,8 +166,7 @@ hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size
     if (size_bytes <= HM_SMALL_MAX_BYTES || size_bytes > PTRDIFF_MAX / 2)
         return NULL;
     len_pages = hm_bytes_to_pages_up(&heap->geom, size_bytes);
-    hm_lock_take(&heap->lock);
-    check_live(heap, span, addr, "realloc()");
+    lock_live(heap, span, addr, "realloc()");
     if (span->kind == HM_SPAN_MAPPED)
         is_done = resize_mapping(heap, span, len_pages);
     else
