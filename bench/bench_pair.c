@@ -1,84 +1,113 @@
 /* SPDX-License-Identifier: MIT */
-/* bench_pair.c - malloc and free in pairs, and nothing else: what one pair costs.
+/* bench_pair.c - what one malloc and its free cost, in instructions.
  *
- * Problem     Seconds depend on the machine and its neighbours; instructions do not.
- * Idea        Four patterns of one loop each, run for a given number of pairs. bench/pairs runs it
- *             under callgrind with two counts and divides the difference, so that start-up drops
- *             out.
- *
- * Usage: bench_pair lifo|small|medium|batch PAIRS
+ * Usage   bench_pair MODE COUNT, which bench/pairs runs under callgrind.
+ *           0  64 bytes, freed at once
+ *           1  16 to 527 bytes, the block freed is drawn from 4096
+ *           2  1 to 31 KiB, the same
+ *           3  48 bytes, 4096 allocated, then 4096 freed
+ *           4  64 bytes, 4096 allocated by one thread, then freed by another
+ * Idea    Two runs that differ in COUNT only; the difference is free of start-up and warming.
  */
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { TABLE_COUNT = 4096 };
+enum { SLOT_COUNT = 4096 };
 
-static void *volatile table[TABLE_COUNT];
+static void *slots[SLOT_COUNT];
+static sem_t is_full;
+static sem_t is_empty;
 
-/* Marsaglia's xorshift64: the same sequence in every run. */
 static uint64_t
-draw(uint64_t *state)
+draw(void)
 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
+    static uint64_t state = 88172645463325252u;
+
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
 }
 
 static void
-run_lifo(long pair_count)
+free_all(void)
 {
-    for (long i = 0; i < pair_count; i++) {
-        table[0] = malloc(64);
-        free(table[0]);
-    }
+    for (int i = 0; i < SLOT_COUNT; i++)
+        free(slots[i]);
 }
 
-/* Free a random block of the table and put a new one of random size in its place. */
-static void
-run_random(long pair_count, size_t min_bytes, size_t spread_bytes)
+static void *
+consume(void *batch_count)
 {
-    uint64_t state = 0x9e3779b97f4a7c15;
-
-    for (long i = 0; i < pair_count; i++) {
-        uint64_t bits = draw(&state);
-        size_t slot = bits % TABLE_COUNT;
-
-        free(table[slot]);
-        table[slot] = malloc(min_bytes + (size_t)(bits >> 32) % spread_bytes);
+    for (long i = 0; i < *(long *)batch_count; i++) {
+        (void)sem_wait(&is_full);
+        free_all();
+        (void)sem_post(&is_empty);
     }
+    return NULL;
 }
 
 static void
-run_batch(long pair_count)
+replace_at_random(long count, size_t least_bytes, size_t range_bytes)
 {
-    for (long done = 0; done < pair_count; done += TABLE_COUNT) {
-        for (size_t i = 0; i < TABLE_COUNT; i++)
-            table[i] = malloc(48);
-        for (size_t i = 0; i < TABLE_COUNT; i++)
-            free(table[i]);
+    for (long i = 0; i < count; i++) {
+        size_t slot = draw() % SLOT_COUNT;
+
+        free(slots[slot]);
+        slots[slot] = malloc(least_bytes + draw() % range_bytes);
     }
+}
+
+static void
+in_batches(long batch_count, size_t block_bytes, int by_other)
+{
+    pthread_t consumer;
+
+    if (by_other && pthread_create(&consumer, NULL, consume, &batch_count) != 0)
+        exit(1);
+    for (long batch = 0; batch < batch_count; batch++) {
+        for (int i = 0; i < SLOT_COUNT; i++)
+            slots[i] = malloc(block_bytes);
+        if (by_other) {
+            (void)sem_post(&is_full);
+            (void)sem_wait(&is_empty);
+        } else {
+            free_all();
+        }
+    }
+    if (by_other)
+        (void)pthread_join(consumer, NULL);
 }
 
 int
 main(int argc, char **argv)
 {
-    long pair_count = argc == 3 ? strtol(argv[2], NULL, 10) : 0;
-    const char *pattern = argc == 3 ? argv[1] : "";
+    int mode = argc > 2 ? atoi(argv[1]) : -1;
+    long count = argc > 2 ? atol(argv[2]) : 0;
 
-    if (pair_count > 0 && strcmp(pattern, "lifo") == 0) {
-        run_lifo(pair_count);
-    } else if (pair_count > 0 && strcmp(pattern, "small") == 0) {
-        run_random(pair_count, 16, 512);
-    } else if (pair_count > 0 && strcmp(pattern, "medium") == 0) {
-        run_random(pair_count, 1024, 30000);
-    } else if (pair_count > 0 && strcmp(pattern, "batch") == 0) {
-        run_batch(pair_count);
-    } else {
-        (void)fprintf(stderr, "usage: bench_pair lifo|small|medium|batch PAIRS (at least 1)\n");
+    (void)sem_init(&is_full, 0, 0);
+    (void)sem_init(&is_empty, 0, 0);
+    switch (mode) {
+    case 0:
+        for (long i = 0; i < count; i++) {
+            void *volatile block = malloc(64);
+
+            free(block);
+        }
+        return 0;
+    case 1:
+        replace_at_random(count, 16, 512);
+        return 0;
+    case 2:
+        replace_at_random(count, 1024, 30000);
+        return 0;
+    case 3:
+    case 4:
+        in_batches(count / SLOT_COUNT, mode == 3 ? 48 : 64, mode == 4);
+        return 0;
+    default:
         return 2;
     }
-    return 0;
 }

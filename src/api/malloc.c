@@ -70,7 +70,7 @@ malloc_slow(size_t size_bytes)
 }
 
 /* The way of most allocations: the current span of the size's class has a free slot in its current
- * word. */
+ * word. Next on the allocation walk: malloc_slow, above. */
 HM_EXPORT void *
 malloc(size_t size)
 {
@@ -103,7 +103,8 @@ not_ours(uintptr_t addr, const char *call)
     hm_fail(what, addr, "no live block starts there; pass what malloc returned, and only once");
 }
 
-/* NULL, blocks of other threads, blocks of full spans, large blocks, and misuse. */
+/* NULL, blocks of other threads, blocks of full spans, large blocks, and misuse. Next on the free
+ * walk: hm_tcache_free_slow (cache/tcache.c) or hm_large_free (span/large.c). */
 static HM_NOINLINE void
 free_slow(uintptr_t addr, struct hm_span *span)
 {

@@ -32,7 +32,7 @@ void hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const s
  *   out_kind    [out] the backing asked for
  *
  * Returns 0, or -ENOMEM if the chain allows nothing that can serve (a failed step leaves the range
- * as address space without memory). Next on the allocation walk: os->commit (os/os_map.c). */
+ * as address space without memory). Next on the allocation walk: hm_thp_obtain (backing/thp.c). */
 int hm_backing_obtain(struct hm_backing *backing, uintptr_t addr, size_t len_bytes,
                       size_t heap_bytes, enum hm_backing_kind *out_kind);
 
@@ -43,7 +43,8 @@ int hm_backing_collapse(struct hm_backing *backing, uintptr_t addr, size_t len_b
 /* Whether huge pages would be asked for if the heap had `heap_bytes`. */
 bool hm_backing_wants_huge(struct hm_backing *backing, size_t heap_bytes);
 
-/* the recipes, one file each: 0, or a negative errno and the reason */
+/* The recipes, one file each: 0, or a negative errno and the reason. Next on the allocation walk:
+ * os->commit (os/os_map.c), os->advise (os/os_advise.c). */
 int hm_thp_obtain(struct hm_backing *backing, uintptr_t addr, size_t len_bytes,
                   enum hm_reason *out_reason);
 int hm_base4k_obtain(struct hm_backing *backing, uintptr_t addr, size_t len_bytes,

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* thp.c - the backing `thp`: transparent huge pages by advice.
  *
- * Problem     Where THP is set to "madvise", the default of most distributions, nobody gets a huge
- *             page who has not asked; and one base page touched before the advice keeps its whole
- *             block small.
+ * Problem     Where THP is set to "madvise", nobody gets a huge page who has not asked; and one
+ *             base page touched before the advice keeps its whole block small.
  * Idea        Advise whole, aligned regions before their first touch. The first touch then takes
  *             the huge page by one fault, or base pages if the kernel finds none: never a signal.
  */

@@ -50,8 +50,10 @@ extern const struct hm_span hm_span_none;
  * alloc_slow: the current span of the class has no free slot in its current word. NULL: no memory.
  * Next on the allocation walk: hm_span_create (span/span.c).
  * free_slow: `span` has slots, but is not open to the fast path of `cache`, or `addr` is no live
- * block in it; then the program ends with one line about it.
- * release: no slot of `span` is in use any more, and it is not current. */
+ * block in it; then the program ends with one line about it. Next on the free walk: hm_remote_free
+ * (cache/remote.c).
+ * release: no slot of `span` is in use any more, and it is not current. Next on the free walk:
+ * hm_span_destroy (span/span.c). */
 void *hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx);
 void hm_tcache_free_slow(struct hm_pool *pool, struct hm_tcache *cache, struct hm_span *span,
                          uintptr_t addr);

@@ -8,8 +8,9 @@
 
 #include "heap/heap.h"
 
-/* Blocks from this size on get a mapping of their own: what rounding to a page at its end leaves
- * unused never exceeds 3 %, and realloc can move its pages instead of its bytes. */
+/* Blocks from this size on get a mapping of their own: a tail that no huge page fits is at most a
+ * sixteenth of it where huge pages have 2 MiB, and realloc can move its pages instead of its
+ * bytes. */
 #define HM_DIRECT_MIN_BYTES (32 * HM_MIB)
 
 struct hm_mapping {
@@ -19,11 +20,12 @@ struct hm_mapping {
 };
 
 /* Map `len_bytes` (a multiple of the base page), aligned to `align_bytes` and at least to a huge
- * page. Returns 0 or -ENOMEM. Next on the allocation walk: hm_backing_obtain
- * (backing/backing.c). */
+ * page. Returns 0 or -ENOMEM. Next on the allocation walk: os->reserve (os/os_map.c),
+ * hm_backing_obtain (backing/backing.c). */
 int hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
                   struct hm_mapping *out_map);
 
+/* Next on the free walk: os->unmap (os/os_map.c). */
 void hm_direct_unmap(struct hm_heap *heap, const struct hm_mapping *map);
 
 /* Resize, in place or by moving pages; the pagemap is ready for the new address. Returns 0, or

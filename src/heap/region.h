@@ -65,7 +65,8 @@ hm_region_dirty_bits(struct hm_region *region, uint32_t page_count)
 }
 
 /* Reserve address space for at least `region_count` regions; `wish_count` would be better. Returns
- * the extent, all of its regions closed, or NULL. */
+ * the extent, all of its regions closed, or NULL. Next on the allocation walk: os->reserve
+ * (os/os_map.c). */
 struct hm_extent *hm_extent_create(const struct hm_os *os, struct hm_meta *meta,
                                    const struct hm_geom *geom, size_t region_count,
                                    size_t wish_count);

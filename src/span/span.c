@@ -55,7 +55,7 @@ hm_span_misuse(struct hm_span *span, uintptr_t addr, const char *call)
 
     hm_fmt_str(&what_out, call);
     if (span->kind == HM_SPAN_SLOTS && slot_idx < span->slot_count) {
-        hm_fmt_str(&what_out, ": double free of");
+        hm_fmt_str(&what_out, call[0] == 'f' ? ": double free of" : ": freed block");
         hm_fmt_str(&why_out, "this block of size class ");
         hm_fmt_u64(&why_out, span->slot_bytes);
         hm_fmt_str(&why_out, " is free already, or was never handed out");

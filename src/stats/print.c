@@ -131,7 +131,7 @@ put_member(struct hm_fmt *out, const char *name, uint64_t value)
     hm_fmt_u64(out, value);
 }
 
-/* Begin an object member: its own members follow by put_entry, and put_object_end closes it. */
+/* Begin an object member: its own members follow by put_entry, and the caller closes it. */
 static void
 put_object(struct hm_fmt *out, const char *name)
 {
