@@ -1,0 +1,100 @@
+#!/bin/busybox sh
+# SPDX-License-Identifier: MIT
+# shellcheck shell=dash
+# init.sh - the first and only process of a guest: checks the library and powers off.
+#
+# Prints   "HUMA-RC=STATUS NAME" for each check, "HUMA-DONE COUNT" at the end.
+# Input    from the kernel's command line: want_nodes, memory nodes there must be; want_pct, least
+#          coverage of a large heap in percent.
+
+/bin/busybox --install -s /bin
+export PATH=/bin:/huma
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+mount -t cgroup2 cgroup /sys/fs/cgroup
+
+# Before 6.6 smaps leaves out the huge pages that NUMA balancing is looking at.
+[ ! -e /proc/sys/kernel/numa_balancing ] || echo 0 >/proc/sys/kernel/numa_balancing
+
+thp=/sys/kernel/mm/transparent_hugepage/enabled
+lib=/huma/libhuma_preload.so
+count=0
+
+# check NAME COMMAND...: its output is shown only if it fails.
+check() {
+    name=$1
+    shift
+    "$@" >/tmp/out 2>&1
+    rc=$?
+    [ $rc = 0 ] || sed 's/^/    /' /tmp/out
+    echo "HUMA-RC=$rc $name"
+    [ ! -s /tmp/values ] || echo "guest:     $(tr '\n' ' ' </tmp/values)"
+    : >/tmp/values
+    count=$((count + 1))
+}
+
+# huma ARG...: the smoke program under the library.
+huma() { LD_PRELOAD=$lib smoke "$@"; }
+
+value_of() { awk -v key="$1" '$1 == key { print $2; exit }' /tmp/values; }
+
+# expect KEY OP NUMBER COMMAND...: the figure that COMMAND prints for KEY.
+expect() {
+    key=$1 op=$2 limit=$3
+    shift 3
+    "$@" >/tmp/values || return 1
+    value=$(value_of "$key")
+    echo "$key is $value, expected -$op $limit"
+    test "$value" "-$op" "$limit"
+}
+
+# Strict overcommit: what is mapped writable counts, touched or not.
+strict_heap() {
+    echo 2 >/proc/sys/vm/overcommit_memory
+    huma heap 64 2
+    strict_rc=$?
+    echo 0 >/proc/sys/vm/overcommit_memory
+    return $strict_rc
+}
+
+# Half the room and more must be had, then NULL and ENOMEM.
+limited_heap() { (ulimit -v 262144 && expect got_mib ge 160 huma grow 1024 "$1"); }
+
+# A memory cgroup of 96 MiB, filled to 75 % again and again with blocks of other sizes.
+grouped_heap() {
+    echo +memory >/sys/fs/cgroup/cgroup.subtree_control || return 1
+    mkdir -p /sys/fs/cgroup/small
+    echo 96M >/sys/fs/cgroup/small/memory.max
+    sh -c 'echo $$ >/sys/fs/cgroup/small/cgroup.procs; exec "$@"' - \
+        env LD_PRELOAD=$lib smoke churn 72
+}
+
+never_reason() {
+    LD_PRELOAD=$lib HUMA_STATS=/tmp/stats.json smoke heap 64 1 || return 1
+    tr -d ' \n' </tmp/stats.json | grep -E '"thp-never":[1-9]'
+}
+
+smoke where >/tmp/values
+echo "guest: $(value_of kernel), $(value_of nodes) nodes, THP $(value_of thp) at boot"
+check "nodes" expect nodes eq "${want_nodes:-1}" smoke where
+for mode in always madvise never; do
+    echo $mode >$thp
+    check "thp=$mode small process" expect anon_huge_kib eq 0 huma small
+    if [ $mode = never ]; then
+        check "thp=$mode heap" expect anon_huge_kib eq 0 huma heap 128 2
+        check "thp=$mode reason" never_reason
+    else
+        check "thp=$mode heap, 1 thread" expect coverage_pct ge "${want_pct:-90}" huma heap 128 1
+        check "thp=$mode heap, 4 threads" expect coverage_pct ge "${want_pct:-90}" huma heap 128 4
+    fi
+done
+echo madvise >$thp
+check "overcommit_memory=2" strict_heap
+check "ulimit -v, small blocks" limited_heap 1000
+check "ulimit -v, large blocks" limited_heap 1048576
+check "memory cgroup" grouped_heap
+echo "guest: up for $(cut -d' ' -f1 /proc/uptime) s"
+echo "HUMA-DONE $count"
+poweroff -f

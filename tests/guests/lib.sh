@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+# lib.sh - boot another machine in QEMU and run the smoke program in it.
+#
+# Problem  What depends on the kernel, on several memory nodes, or on settings that nobody wants to
+#          change on a real machine must be seen there.
+# Idea     A guest is a kernel out of a distribution's package, never installed, and an initramfs
+#          with busybox, libc, the library, the smoke program and init.sh. It boots in a few
+#          seconds, prints one line HUMA-RC=STATUS NAME for each check, and powers off.
+# QEMU     Always TCG. KVM is not tried even where /dev/kvm exists: inside a virtual machine it is
+#          often there and does not work.
+# Kernels  Come by apt from Debian's archive, with package lists of our own, so that the machine's
+#          apt is left alone; kept in ${XDG_CACHE_HOME:-~/.cache}/huma/guests until you delete them.
+# Needs    HUMA_PRELOAD_LIB or HM_PRELOAD, the library; else the one in the build folder, which is
+#          $builddir or build/ of this source tree. The smoke program comes from there, too.
+# shellcheck shell=bash
+
+set -eu
+unset LD_PRELOAD HUMA_STATS
+export LC_ALL=C
+
+guests_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+build_dir=${builddir:-$guests_dir/../../build}
+huma_lib=${HUMA_PRELOAD_LIB:-${HM_PRELOAD:-$build_dir/.libs/libhuma_preload.so}}
+smoke=$build_dir/tests/support/smoke
+cache_dir=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/huma/guests
+boot_limit_s=${BOOT_LIMIT_S:-120}
+
+skip() { echo "SKIP: $*"; exit 77; }
+fail() { echo "FAIL: $*"; exit 1; }
+broken() { echo "ERROR: $*"; exit 99; }
+
+for file in "$huma_lib" "$smoke"; do
+    [ -r "$file" ] || broken "$file is missing; build it: make check-guests in the build folder"
+done
+[ "$(uname -m)" = x86_64 ] || skip "the guests are x86-64 machines, this one is $(uname -m)"
+! grep -qE '__(asan|tsan|msan)_init' "$huma_lib" ||
+    skip "a sanitizer's malloc cannot be replaced: $huma_lib is built with one"
+command -v qemu-system-x86_64 >/dev/null || skip "QEMU is not installed (package qemu-system-x86)"
+busybox=$(command -v busybox) || skip "busybox is not installed (package busybox-static)"
+! ldd "$busybox" >/dev/null 2>&1 || skip "$busybox is not static (package busybox-static)"
+
+work_dir=$(mktemp -d "${TMPDIR:-/tmp}/huma-guest.XXXXXX")
+trap 'rm -rf "$work_dir"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# private_apt SUITE TOOL ARG...: apt with lists and cache below the work folder.
+private_apt() {
+    local suite=$1 tool=$2 dir=$work_dir/apt
+    shift 2
+    mkdir -p "$dir/lists/partial" "$dir/archives/partial" "$dir/empty"
+    : >"$dir/status"
+    echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+        "http://deb.debian.org/debian $suite main" >"$dir/sources.list"
+    "$tool" -q -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts="$dir/empty" \
+        -o Dir::State::Lists="$dir/lists" -o Dir::State::status="$dir/status" -o Dir::Cache="$dir" \
+        -o APT::Architecture=amd64 -o APT::Architectures=amd64 -o APT::Sandbox::User="$(id -un)" \
+        -o Acquire::Languages=none -o Acquire::http::Timeout=20 -o Acquire::Retries=1 "$@"
+}
+
+# fetch_kernel SUITE METAPACKAGE FILE: download the kernel package that METAPACKAGE depends on.
+fetch_kernel() {
+    local suite=$1 meta=$2 file=$3 package
+    command -v apt-get >/dev/null || skip "no apt-get here to download a kernel with"
+    [ -r /usr/share/keyrings/debian-archive-keyring.gpg ] ||
+        skip "no key to check Debian's packages with (package debian-archive-keyring)"
+    private_apt "$suite" apt-get update >"$work_dir/apt.log" 2>&1 ||
+        { tail -3 "$work_dir/apt.log"; skip "cannot download package lists of Debian $suite"; }
+    package=$(private_apt "$suite" apt-cache depends "$meta" |
+        awk '/Depends: linux-image/ { print $2; exit }')
+    [ -n "$package" ] || skip "Debian $suite has no $meta"
+    (cd "$work_dir" && private_apt "$suite" apt-get download "$package" >>apt.log 2>&1) ||
+        { tail -3 "$work_dir/apt.log"; skip "cannot download $package"; }
+    mkdir -p "$cache_dir"
+    dpkg-deb --fsys-tarfile "$work_dir/$package"_*.deb |
+        tar -xO --wildcards './boot/vmlinuz-*' >"$work_dir/vmlinuz"
+    mv "$work_dir/vmlinuz" "$file"
+}
+
+# guest_kernel SUITE METAPACKAGE: sets kernel to the file, from the cache if it is there.
+guest_kernel() {
+    kernel=$cache_dir/vmlinuz-$1-$2
+    [ -s "$kernel" ] || fetch_kernel "$1" "$2" "$kernel"
+}
+
+# What a dynamic program or library needs, with the names under which it looks for them.
+libraries_of() {
+    ldd "$@" |
+        awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// && $2 ~ /^\(/ { print $1 }' | sort -u
+}
+
+make_initrd() {
+    local root=$work_dir/root file
+    mkdir -p "$root"/{bin,proc,sys,dev,tmp,huma}
+    cp "$busybox" "$root/bin/busybox"
+    cp -L "$huma_lib" "$root/huma/libhuma_preload.so"
+    cp "$smoke" "$root/huma/smoke"
+    cp "$guests_dir/init.sh" "$root/init"
+    chmod +x "$root/init"
+    while read -r file; do
+        mkdir -p "$root${file%/*}"
+        cp -L "$file" "$root$file"
+    done < <(libraries_of "$smoke" "$huma_lib")
+    (cd "$root" && find . | "$busybox" cpio -o -H newc 2>/dev/null | gzip -1) >"$work_dir/initrd.gz"
+}
+
+# boot NODES NODE_MIB ARG...: run the machine; ARGs NAME=VALUE become environment of init.sh.
+boot() {
+    local nodes=$1 node_mib=$2 node options=()
+    shift 2
+    for ((node = 0; node < nodes; node++)); do
+        options+=(-object "memory-backend-ram,id=m$node,size=${node_mib}M")
+        options+=(-numa "node,nodeid=$node,cpus=$node,memdev=m$node")
+    done
+    timeout -k 5 "$boot_limit_s" qemu-system-x86_64 -nodefaults -no-user-config -display none \
+        -no-reboot -M q35 -accel tcg -cpu max \
+        -smp "$nodes" -m $((nodes * node_mib))M "${options[@]}" \
+        -kernel "$kernel" -initrd "$work_dir/initrd.gz" -serial stdio \
+        -append "console=ttyS0 panic=-1 quiet want_nodes=$nodes $*" </dev/null 2>&1 |
+        tr -d '\r' >"$work_dir/log" || true
+}
+
+# run_guest NODES NODE_MIB ARG...: boot and judge what the guest says.
+run_guest() {
+    local start_s=$SECONDS passed failed
+    make_initrd
+    boot "$@"
+    passed=$(grep -c '^HUMA-RC=0 ' "$work_dir/log") || true
+    failed=$(grep -c '^HUMA-RC=[^0]' "$work_dir/log") || true
+    tail -n 100 "$work_dir/log"
+    grep -q "^HUMA-DONE $((passed + failed))\$" "$work_dir/log" ||
+        fail "the guest did not reach its end within $boot_limit_s s (BOOT_LIMIT_S sets the limit)"
+    [ "$failed" = 0 ] || fail "$failed checks failed in the guest"
+    echo "$passed checks passed in $((SECONDS - start_s)) s"
+}

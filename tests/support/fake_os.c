@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/* fake_os.c - a kernel for tests (see fake_os.h).
+ *
+ * Problem     Each call must be counted, logged, checked, and possibly refused, in the same way.
+ * Idea        Every entry begins with begin(), which may name an error, and ends with end(). A call
+ *             is checked even if it is going to fail.
+ */
+#include "support/fake_os.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+struct fake_meta {
+    struct fake_meta *next;
+    void *mem;
+    size_t len_bytes;
+};
+
+static const char *const kind_names[FAKE_CALL_KINDS + 1] = {
+    [FAKE_RESERVE] = "reserve",
+    [FAKE_COMMIT] = "commit",
+    [FAKE_UNMAP] = "unmap",
+    [FAKE_REMAP] = "remap",
+    [FAKE_MAP_META] = "map_meta",
+    [FAKE_SCAN] = "scan",
+    [FAKE_ADVISE_HUGE] = "advise huge",
+    [FAKE_ADVISE_BASE] = "advise base",
+    [FAKE_COLLAPSE] = "collapse",
+    [FAKE_DISCARD] = "discard",
+    [FAKE_ANY] = "any",
+};
+
+/* mmap(2), mprotect(2), mremap(2), madvise(2), as far as they apply to private anonymous memory. */
+static const int errors[FAKE_CALL_KINDS][5] = {
+    [FAKE_RESERVE] = { ENOMEM, EAGAIN },
+    [FAKE_COMMIT] = { ENOMEM, EACCES },
+    [FAKE_UNMAP] = { ENOMEM },
+    [FAKE_REMAP] = { ENOMEM, EAGAIN, EFAULT, EINVAL },
+    [FAKE_MAP_META] = { ENOMEM, EAGAIN },
+    [FAKE_SCAN] = { EPERM, ENOENT },
+    [FAKE_ADVISE_HUGE] = { EINVAL, ENOMEM, EAGAIN },
+    [FAKE_ADVISE_BASE] = { EINVAL, ENOMEM, EAGAIN },
+    [FAKE_COLLAPSE] = { EINVAL, ENOMEM, EAGAIN, EBUSY },
+    [FAKE_DISCARD] = { EINVAL, ENOMEM, EAGAIN },
+};
+
+const int *
+fake_os_errors(enum fake_call_kind kind)
+{
+    return errors[kind];
+}
+
+const char *
+fake_os_kind_name(enum fake_call_kind kind)
+{
+    return kind_names[kind];
+}
+
+/* Count the call. Returns 0, or the negative errno that it shall fail with. */
+static int
+begin(struct fake_os *fake, enum fake_call_kind kind)
+{
+    struct fake_fault *fault = &fake->fault;
+
+    (void)pthread_mutex_lock(&fake->mutex);
+    fake->call_count[kind]++;
+    if (fault->left_count == 0 || (fault->kind != FAKE_ANY && fault->kind != kind))
+        return 0;
+    if (fault->left_count > 1) {
+        fault->left_count--;
+        return 0;
+    }
+    if (!fault->stays)
+        fault->left_count = 0;
+    if (fault->failed_count++ == 0)
+        fault->failed_kind = kind;
+    return -fault->error;
+}
+
+static int
+end(struct fake_os *fake, struct fake_call call)
+{
+    fake->log[fake->log_count++ % FAKE_LOG_COUNT] = call;
+    (void)pthread_mutex_unlock(&fake->mutex);
+    return call.rc;
+}
+
+/* --- the table -------------------------------------------------------------------------------- */
+
+static int
+reserve(void *ctx, size_t len_bytes, size_t align_bytes, uintptr_t *out_addr)
+{
+    struct fake_os *fake = ctx;
+    struct fake_call call = { .kind = FAKE_RESERVE, .len_bytes = len_bytes };
+
+    call.rc = begin(fake, FAKE_RESERVE);
+    if (call.rc == 0
+        && (len_bytes > fake->limit_bytes
+            || fake->space.reserved_bytes > fake->limit_bytes - len_bytes
+            || !fake_space_reserve(&fake->space, len_bytes, align_bytes, &call.addr)))
+        call.rc = -ENOMEM;
+    if (call.rc == 0)
+        *out_addr = call.addr;
+    return end(fake, call);
+}
+
+static int
+commit(void *ctx, uintptr_t addr, size_t len_bytes)
+{
+    struct fake_os *fake = ctx;
+    struct fake_call call = { .kind = FAKE_COMMIT, .addr = addr, .len_bytes = len_bytes };
+
+    call.rc = begin(fake, FAKE_COMMIT);
+    fake_space_set(&fake->space, addr, len_bytes, 0, call.rc == 0 ? FAKE_COMMITTED : 0,
+                   "commit() of what is not whole regions of one mapping");
+    return end(fake, call);
+}
+
+static int
+unmap(void *ctx, uintptr_t addr, size_t len_bytes)
+{
+    struct fake_os *fake = ctx;
+    struct fake_call call = { .kind = FAKE_UNMAP, .addr = addr, .len_bytes = len_bytes };
+
+    call.rc = begin(fake, FAKE_UNMAP);
+    if (call.rc == 0)
+        fake_space_unmap(&fake->space, addr, len_bytes);
+    return end(fake, call);
+}
+
+static int
+remap(void *ctx, uintptr_t addr, size_t old_bytes, uintptr_t to_addr, size_t new_bytes)
+{
+    struct fake_os *fake = ctx;
+    struct fake_call call = {
+        .kind = FAKE_REMAP,
+        .addr = addr,
+        .len_bytes = old_bytes,
+        .to_addr = to_addr,
+        .new_bytes = new_bytes,
+    };
+
+    call.rc = begin(fake, FAKE_REMAP);
+    if (call.rc != 0)
+        return end(fake, call);
+    if (to_addr != 0)
+        fake_space_move(&fake->space, addr, old_bytes, to_addr, new_bytes);
+    else if ((new_bytes > old_bytes && fake->no_room_to_grow)
+             || !fake_space_grow(&fake->space, addr, old_bytes, new_bytes))
+        call.rc = -ENOMEM;
+    return end(fake, call);
+}
+
+/* Turn whole regions into huge pages, as far as there are any. */
+static int
+collapse(struct fake_os *fake, uintptr_t addr, size_t len_bytes)
+{
+    uintptr_t flags = fake_space_flags(&fake->space, addr);
+
+    fake->now_ns += fake->collapse_ns;
+    if ((flags & FAKE_COMMITTED) == 0)
+        fake_space_misuse("collapse of what was not committed", addr, len_bytes);
+    if ((flags & FAKE_WANTS_BASE) != 0 || fake->thp_mode == HM_THP_PRCTL_OFF)
+        return -EINVAL;
+    if (len_bytes > fake->huge_room_bytes)
+        return -ENOMEM;
+    fake->huge_room_bytes -= len_bytes;
+    fake_space_set(&fake->space, addr, len_bytes, 0, FAKE_IS_HUGE,
+                   "collapse of a part of a huge page");
+    return 0;
+}
+
+static int
+advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice)
+{
+    static const enum fake_call_kind kinds[] = {
+        [HM_ADVICE_HUGE] = FAKE_ADVISE_HUGE,
+        [HM_ADVICE_BASE] = FAKE_ADVISE_BASE,
+        [HM_ADVICE_COLLAPSE] = FAKE_COLLAPSE,
+        [HM_ADVICE_DISCARD] = FAKE_DISCARD,
+    };
+    struct fake_os *fake = ctx;
+    struct fake_call call = { .kind = kinds[advice], .addr = addr, .len_bytes = len_bytes };
+
+    call.rc = begin(fake, call.kind);
+    (void)fake_space_find(&fake->space, addr, len_bytes, "advice on what was not reserved");
+    if (call.rc == 0 && advice != HM_ADVICE_DISCARD && fake->thp_mode == HM_THP_ABSENT)
+        call.rc = -EINVAL;
+    if (call.rc != 0)
+        return end(fake, call);
+    if (advice == HM_ADVICE_HUGE)
+        fake_space_set(&fake->space, addr, len_bytes, FAKE_WANTS, FAKE_WANTS_HUGE,
+                       "advice on a part of a huge page");
+    else if (advice == HM_ADVICE_BASE)
+        fake_space_set(&fake->space, addr, len_bytes, FAKE_WANTS, FAKE_WANTS_BASE,
+                       "advice on a part of a huge page");
+    else if (advice == HM_ADVICE_COLLAPSE)
+        call.rc = collapse(fake, addr, len_bytes);
+    else
+        fake_space_discard(&fake->space, addr, len_bytes);
+    if (call.rc == 0 && advice == HM_ADVICE_DISCARD)
+        fake->discarded_bytes += len_bytes;
+    return end(fake, call);
+}
+
+static int
+map_meta(void *ctx, size_t len_bytes, void **out_mem)
+{
+    struct fake_os *fake = ctx;
+    struct fake_call call = { .kind = FAKE_MAP_META, .len_bytes = len_bytes };
+    struct fake_meta *meta;
+    void *mem;
+
+    call.rc = begin(fake, FAKE_MAP_META);
+    if (call.rc != 0)
+        return end(fake, call);
+    mem = mmap(NULL, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+               -1, 0);
+    meta = malloc(sizeof(*meta));
+    if (mem == MAP_FAILED || meta == NULL)
+        fake_space_misuse("out of memory for metadata", 0, len_bytes);
+    *meta = (struct fake_meta){ .next = fake->meta, .mem = mem, .len_bytes = len_bytes };
+    fake->meta = meta;
+    fake->meta_bytes += len_bytes;
+    call.addr = (uintptr_t)mem;
+    *out_mem = mem;
+    return end(fake, call);
+}
+
+static bool
+is_meta(const struct fake_os *fake, uintptr_t addr, size_t len_bytes)
+{
+    for (const struct fake_meta *meta = fake->meta; meta != NULL; meta = meta->next)
+        if (addr >= (uintptr_t)meta->mem && len_bytes <= meta->len_bytes
+            && addr - (uintptr_t)meta->mem <= meta->len_bytes - len_bytes)
+            return true;
+    return false;
+}
+
+static void
+name(void *ctx, uintptr_t addr, size_t len_bytes, const char *text)
+{
+    struct fake_os *fake = ctx;
+
+    (void)pthread_mutex_lock(&fake->mutex);
+    if (!is_meta(fake, addr, len_bytes))
+        (void)fake_space_find(&fake->space, addr, len_bytes, "name() for what was not reserved");
+    if (strncmp(text, "huma ", 5) != 0)
+        fake_space_misuse("name() that does not begin with huma", addr, len_bytes);
+    (void)pthread_mutex_unlock(&fake->mutex);
+}
+
+static enum hm_thp_mode
+thp_mode(void *ctx)
+{
+    struct fake_os *fake = ctx;
+
+    fake->thp_mode_count++;
+    return fake->thp_mode;
+}
+
+static int
+scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout)
+{
+    struct fake_os *fake = ctx;
+    struct fake_call call = { .kind = FAKE_SCAN, .addr = addr, .len_bytes = len_bytes };
+    size_t huge_bytes = 0;
+
+    call.rc = begin(fake, FAKE_SCAN);
+    if (call.rc == 0 && is_meta(fake, addr, len_bytes)) {
+        inout->resident_bytes += len_bytes;
+    } else if (call.rc == 0) {
+        inout->resident_bytes += fake_space_resident(&fake->space, addr, len_bytes, &huge_bytes);
+        inout->huge_bytes += huge_bytes;
+    }
+    return end(fake, call);
+}
+
+static uint64_t
+now_ns(void *ctx)
+{
+    struct fake_os *fake = ctx;
+    uint64_t now;
+
+    (void)pthread_mutex_lock(&fake->mutex);
+    fake->clock_count++;
+    fake->now_ns += fake->tick_ns;
+    now = fake->now_ns;
+    (void)pthread_mutex_unlock(&fake->mutex);
+    return now;
+}
+
+/* --- for tests -------------------------------------------------------------------------------- */
+
+void
+fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
+{
+    struct hm_geom geom = hm_os_geometry(page_bytes, hpage_bytes);
+
+    *fake = (struct fake_os){
+        .os = { .reserve = reserve,
+                .commit = commit,
+                .unmap = unmap,
+                .remap = remap,
+                .advise = advise,
+                .map_meta = map_meta,
+                .name = name,
+                .thp_mode = thp_mode,
+                .scan = scan,
+                .now_ns = now_ns },
+        .thp_mode = hpage_bytes != 0 ? HM_THP_MADVISE : HM_THP_ABSENT,
+        .now_ns = 1000000000u,
+        .limit_bytes = SIZE_MAX,
+        .huge_room_bytes = SIZE_MAX,
+    };
+    fake->os.ctx = fake;
+    (void)pthread_mutex_init(&fake->mutex, NULL);
+    fake_space_init(&fake->space, &geom);
+}
+
+void
+fake_os_fini(struct fake_os *fake)
+{
+    while (fake->meta != NULL) {
+        struct fake_meta *next = fake->meta->next;
+
+        (void)munmap(fake->meta->mem, fake->meta->len_bytes);
+        free(fake->meta);
+        fake->meta = next;
+    }
+    fake_space_fini(&fake->space);
+    (void)pthread_mutex_destroy(&fake->mutex);
+}
+
+void
+fake_os_fail(struct fake_os *fake, enum fake_call_kind kind, uint64_t nth, int error, bool stays)
+{
+    fake->fault
+        = (struct fake_fault){ .kind = kind, .left_count = nth, .stays = stays, .error = error };
+}
+
+void
+fake_os_heal(struct fake_os *fake)
+{
+    fake->fault.left_count = 0;
+}
+
+const struct fake_call *
+fake_os_logged(const struct fake_os *fake, size_t idx)
+{
+    if (idx >= fake->log_count || idx >= FAKE_LOG_COUNT)
+        fake_space_misuse("test: so many calls were not logged", 0, idx);
+    return &fake->log[(fake->log_count - 1 - idx) % FAKE_LOG_COUNT];
+}
+
+uint64_t
+fake_os_calls(const struct fake_os *fake)
+{
+    uint64_t sum = 0;
+
+    for (int kind = 0; kind < FAKE_CALL_KINDS; kind++)
+        sum += fake->call_count[kind];
+    return sum;
+}
+
+void
+fake_os_forget(struct fake_os *fake)
+{
+    memset(fake->call_count, 0, sizeof(fake->call_count));
+    fake->log_count = 0;
+    fake->discarded_bytes = 0;
+    fake->thp_mode_count = 0;
+    fake->clock_count = 0;
+}

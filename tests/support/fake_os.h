@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* fake_os.h - a kernel for tests: struct hm_os over a fake address space.
+ *
+ * Problem     What a kernel does with huge pages, and when it refuses, must be chosen by the test;
+ *             and what the core asked of it must be seen.
+ * Idea        The table of os.h bound to fake_space.h. Every call is counted and the latest are
+ *             logged. The n-th call, of any or of one kind, can be made to fail. Clock and THP mode
+ *             are set by the test. Only memory for metadata is real.
+ * State       struct fake_os; a test builds as many as it likes. fake_os_fini takes all of it down.
+ * Locking     A mutex of its own around each call, since threads may share one heap.
+ */
+#ifndef HM_TESTS_FAKE_OS_H
+#define HM_TESTS_FAKE_OS_H
+
+#include <pthread.h>
+
+#include "os/os.h"
+#include "support/fake_space.h"
+
+/* The calls that can fail. Advice is counted by its kind. */
+enum fake_call_kind {
+    FAKE_RESERVE,
+    FAKE_COMMIT,
+    FAKE_UNMAP,
+    FAKE_REMAP,
+    FAKE_MAP_META,
+    FAKE_SCAN,
+    FAKE_ADVISE_HUGE,
+    FAKE_ADVISE_BASE,
+    FAKE_COLLAPSE,
+    FAKE_DISCARD,
+    FAKE_CALL_KINDS,
+    FAKE_ANY = FAKE_CALL_KINDS,
+};
+
+struct fake_call {
+    enum fake_call_kind kind;
+    uintptr_t addr; /* of reserve and map_meta: what they returned */
+    size_t len_bytes;
+    uintptr_t to_addr; /* of remap */
+    size_t new_bytes;  /* of remap */
+    int rc;
+};
+
+/* Which calls fail, and how. */
+struct fake_fault {
+    enum fake_call_kind kind; /* FAKE_ANY: every kind counts */
+    uint64_t
+        left_count; /* so many calls of the kind until the one that fails; 0: no fault is set */
+    bool stays;     /* later ones fail, too */
+    int error;      /* errno, positive */
+    uint64_t failed_count;           /* calls that failed by it */
+    enum fake_call_kind failed_kind; /* the first of them */
+};
+
+#define FAKE_LOG_COUNT 64 /* the latest calls; a power of two */
+
+struct fake_os {
+    struct hm_os os; /* what the core is handed: &fake->os */
+    struct fake_space space;
+    pthread_mutex_t mutex;
+
+    /* settable */
+    enum hm_thp_mode thp_mode;
+    uint64_t now_ns;
+    uint64_t tick_ns;       /* added each time the clock is read */
+    uint64_t collapse_ns;   /* added by each collapse */
+    size_t limit_bytes;     /* of address space reserved, as by RLIMIT_AS */
+    size_t huge_room_bytes; /* how much can be collapsed before -ENOMEM: no huge page is free */
+    bool no_room_to_grow;   /* a remap in place never grows */
+
+    struct fake_fault fault;
+    uint64_t call_count[FAKE_CALL_KINDS]; /* with those that failed */
+    uint64_t thp_mode_count;              /* how often the mode was read */
+    uint64_t clock_count;
+    size_t discarded_bytes; /* by successful calls */
+    size_t meta_bytes;      /* real memory mapped for metadata */
+    struct fake_call log[FAKE_LOG_COUNT];
+    uint64_t log_count; /* calls ever logged */
+    struct fake_meta *meta;
+};
+
+/* A machine with THP in mode "madvise" and the given page sizes; hpage_bytes 0: without huge
+ * pages. */
+void fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes);
+void fake_os_fini(struct fake_os *fake);
+
+/* Let the n-th call from now (1 is the next) of a kind fail; with `stays`, all later ones fail as
+ * well. */
+void fake_os_fail(struct fake_os *fake, enum fake_call_kind kind, uint64_t nth, int error,
+                  bool stays);
+void fake_os_heal(struct fake_os *fake);
+
+/* The errnos that calls of this kind can give on Linux, 0 behind the last. */
+const int *fake_os_errors(enum fake_call_kind kind);
+const char *fake_os_kind_name(enum fake_call_kind kind);
+
+/* The idx-th latest call, 0 is the last. */
+const struct fake_call *fake_os_logged(const struct fake_os *fake, size_t idx);
+
+/* All calls that can fail, together. */
+uint64_t fake_os_calls(const struct fake_os *fake);
+
+/* Zero the counters and the log. */
+void fake_os_forget(struct fake_os *fake);
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/* rig.c - a whole heap on the fake kernel (see rig.h). */
+#include "support/rig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *chain_text;
+
+static const char *
+getenv_chain(const char *name)
+{
+    return name[5] == 'B' ? chain_text : NULL; /* HUMA_BACKING */
+}
+
+void
+rig_chain(struct rig *rig, const char *backing)
+{
+    chain_text = backing;
+    if (hm_conf_read(&rig->conf, getenv_chain, 2) != 0)
+        fake_space_misuse("test: no such chain of backings", 0, 0);
+}
+
+void
+rig_init_on(struct rig *rig, size_t page_bytes, size_t hpage_bytes)
+{
+    fake_os_init(&rig->fake, page_bytes, hpage_bytes);
+    hm_conf_defaults(&rig->conf);
+    if (hm_heap_init(&rig->heap, &rig->fake.os, &rig->conf, &rig->fake.space.geom, NULL) != 0)
+        fake_space_misuse("test: no heap", 0, 0);
+    hm_pool_init(&rig->pool, &rig->heap);
+}
+
+void
+rig_init(struct rig *rig)
+{
+    rig_init_on(rig, 4 * HM_KIB, 2 * HM_MIB);
+}
+
+void
+rig_fini(struct rig *rig)
+{
+    fake_os_fini(&rig->fake);
+}
+
+uintptr_t
+rig_alloc(struct rig *rig, struct hm_tcache *cache, size_t size_bytes, size_t align_bytes,
+          bool *out_is_zero)
+{
+    unsigned class_idx = HM_CLASS_COUNT;
+
+    if (out_is_zero != NULL)
+        *out_is_zero = false;
+    if (size_bytes <= HM_SMALL_MAX_BYTES && align_bytes <= hm_page_bytes(&rig->heap.geom))
+        class_idx = hm_class_of_aligned(size_bytes, align_bytes);
+    if (class_idx < HM_CLASS_COUNT)
+        return cache != NULL ? (uintptr_t)hm_tcache_alloc(cache, class_idx) : 0;
+    return (uintptr_t)hm_large_alloc(&rig->heap, size_bytes != 0 ? size_bytes : 1, align_bytes,
+                                     out_is_zero);
+}
+
+void
+rig_free(struct rig *rig, struct hm_tcache *cache, uintptr_t addr)
+{
+    struct hm_span *span = hm_pagemap_get(&rig->heap.pagemap, addr);
+
+    if (span == NULL)
+        fake_space_misuse("test: free of no block", addr, 0);
+    if (cache != NULL && hm_load(&span->owner) == cache && hm_tcache_free(cache, span, addr))
+        return;
+    if (cache == NULL)
+        cache = (struct hm_tcache *)(uintptr_t)&hm_tcache_empty;
+    if (span->kind == HM_SPAN_SLOTS)
+        hm_tcache_free_slow(&rig->pool, cache, span, addr);
+    else
+        hm_large_free(&rig->heap, span, addr);
+}
+
+uintptr_t
+rig_realloc(struct rig *rig, struct hm_tcache *cache, uintptr_t addr, size_t size_bytes)
+{
+    struct hm_span *span = hm_pagemap_get(&rig->heap.pagemap, addr);
+    uintptr_t moved;
+
+    if (span == NULL)
+        fake_space_misuse("test: realloc of no block", addr, size_bytes);
+    if (span->kind == HM_SPAN_SLOTS) {
+        if (size_bytes <= span->slot_bytes && size_bytes >= span->slot_bytes / 2)
+            return addr;
+    } else {
+        moved = (uintptr_t)hm_large_resize(&rig->heap, span, addr, size_bytes);
+        if (moved != 0)
+            return moved;
+    }
+    moved = rig_alloc(rig, cache, size_bytes, 16, NULL);
+    if (moved != 0)
+        rig_free(rig, cache, addr);
+    return moved;
+}
+
+size_t
+rig_usable(const struct rig *rig, uintptr_t addr)
+{
+    const struct hm_span *span = hm_pagemap_get(&rig->heap.pagemap, addr);
+
+    return span != NULL ? span->slot_bytes : 0;
+}
+
+/* Pages that live spans claim, and the number of these spans. */
+static const char *
+check_spans(const struct rig *rig)
+{
+    const struct hm_heap *heap = &rig->heap;
+    size_t run_pages = 0;
+    size_t mapped_bytes = 0;
+    size_t mapped_count = 0;
+    size_t span_count = 0;
+
+    for (struct hm_list *link = heap->spans.next; link != &heap->spans; link = link->next) {
+        struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
+
+        span_count++;
+        if (hm_pagemap_get(&heap->pagemap, span->base) != span)
+            return "a live span is entered in the pagemap";
+        if (span->kind == HM_SPAN_MAPPED) {
+            mapped_bytes += hm_pages_to_bytes(&heap->geom, span->len_pages);
+            mapped_count++;
+            continue;
+        }
+        run_pages += span->len_pages;
+        if (span->kind == HM_SPAN_IDLE)
+            return "a listed span is alive";
+        if (span->kind == HM_SPAN_SLOTS && span->used < hm_span_live_count(span))
+            return "used is at least the number of live slots";
+        if (span->owner != NULL && span->owner != span->home)
+            return "owner is home or nobody";
+    }
+    if (span_count != heap->span_count)
+        return "span_count is the length of the list";
+    if (run_pages != heap->used_pages)
+        return "every page in use belongs to one span";
+    if (mapped_bytes != heap->direct_bytes || mapped_count != heap->direct_count)
+        return "direct blocks are counted";
+    return NULL;
+}
+
+/* What purge and ramp go by. */
+static const char *
+check_sums(const struct hm_heap *heap)
+{
+    struct hm_region *region = NULL;
+    size_t dirty_free_pages = 0;
+    size_t base_count = 0;
+    size_t kind_bytes = 0;
+
+    while ((region = hm_pheap_next_region(heap, region)) != NULL) {
+        if (region->state != HM_REGION_OPEN || region->backing != HM_BACKING_4K)
+            continue;
+        base_count++;
+        dirty_free_pages += region->dirty_pages - region->used_pages;
+    }
+    for (unsigned kind = 0; kind < HM_BACKING_KINDS; kind++)
+        kind_bytes += heap->direct_kind_bytes[kind];
+    if (base_count != heap->base_regions)
+        return "base_regions is the number of open regions on base pages";
+    if (dirty_free_pages != heap->dirty_free_pages)
+        return "dirty_free_pages is the number of free dirty pages on base pages";
+    if (kind_bytes != heap->direct_bytes)
+        return "direct bytes are counted by kind";
+    return NULL;
+}
+
+const char *
+rig_check(const struct rig *rig)
+{
+    const char *broken = hm_pheap_check(&rig->heap);
+
+    if (broken == NULL)
+        broken = check_sums(&rig->heap);
+    if (broken == NULL)
+        broken = check_spans(rig);
+    return broken;
+}

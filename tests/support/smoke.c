@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/* smoke.c - a small program with a heap, run by scripts under one allocator or another.
+ *
+ * Problem     Scripts that change a machine's settings, or boot another machine, need a program
+ *             that uses malloc in a known way, checks what it gets, and says where its memory is.
+ * Idea        One program, libc only, with a few verbs; it prints lines "key value" and exits
+ *             with 0 only if all contents were right. The blocks are chained through their first
+ *             bytes, so that it needs no memory beside them.
+ *
+ * Usage       smoke where             page sizes, THP mode and memory nodes of this machine
+ *             smoke small             a heap of a few KiB
+ *             smoke heap MIB THREADS  fill, measure, fork, free and fill again
+ *             smoke churn MIB         fill with one size of block, free all, fill with the next
+ *             smoke grow MIB BYTES    blocks of BYTES until malloc says no or MIB are there
+ *             smoke nothp CMD ARG...  run CMD with huge pages forbidden by prctl
+ */
+#include "support/smaps.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MAX_THREADS = 64, CHILD_LIMIT_SECONDS = 120 };
+
+#define MIB ((size_t)1 << 20)
+
+/* Head of each block; the rest of it is filled with the byte tag. */
+struct block {
+    struct block *next;
+    size_t size_bytes;
+    unsigned char tag;
+};
+
+struct filler {
+    pthread_t thread;
+    size_t want_bytes;
+    struct block *first;
+    unsigned char tag;
+};
+
+static const size_t mixed_bytes[] = { 24, 100, 1000, 5000, 20000, 100000, 1 * MIB, 3 * MIB };
+
+static void __attribute__((noreturn)) fail(const char *what)
+{
+    (void)fflush(stdout);
+    (void)fprintf(stderr, "smoke: FAILED: %s\n", what);
+    _exit(1);
+}
+
+static unsigned char *
+body_of(struct block *block)
+{
+    return (unsigned char *)(block + 1);
+}
+
+/* One block, filled; NULL if malloc says no. */
+static struct block *
+make_block(size_t size_bytes, unsigned char tag, struct block *next)
+{
+    if (size_bytes < sizeof(struct block) + 1)
+        size_bytes = sizeof(struct block) + 1;
+    struct block *block = malloc(size_bytes);
+    if (!block)
+        return NULL;
+    block->next = next;
+    block->size_bytes = size_bytes;
+    block->tag = tag;
+    memset(body_of(block), tag, size_bytes - sizeof(*block));
+    return block;
+}
+
+static void
+check_blocks(struct block *block)
+{
+    for (; block; block = block->next) {
+        unsigned char *body = body_of(block);
+        size_t body_bytes = block->size_bytes - sizeof(*block);
+        if (body[0] != block->tag || memcmp(body, body + 1, body_bytes - 1))
+            fail("a block has foreign contents");
+    }
+}
+
+static void
+free_blocks(struct block *block)
+{
+    while (block) {
+        struct block *next = block->next;
+        free(block);
+        block = next;
+    }
+}
+
+/* Free every second block and return what is left. */
+static struct block *
+thin_blocks(struct block *first)
+{
+    for (struct block *block = first; block && block->next; block = block->next) {
+        struct block *gone = block->next;
+        block->next = gone->next;
+        free(gone);
+    }
+    return first;
+}
+
+/* Each size gets the same share of the bytes. */
+static void *
+run_filler(void *arg)
+{
+    struct filler *filler = arg;
+    size_t size_count = sizeof(mixed_bytes) / sizeof(mixed_bytes[0]);
+    size_t share_bytes = filler->want_bytes / size_count;
+    for (size_t i = 0; i < size_count; i++) {
+        for (size_t done_bytes = 0; done_bytes < share_bytes; done_bytes += mixed_bytes[i]) {
+            struct block *block = make_block(mixed_bytes[i], filler->tag, filler->first);
+            if (!block)
+                fail("no memory");
+            filler->first = block;
+        }
+    }
+    return NULL;
+}
+
+/* Fill by several threads at once, each in its own chain. */
+static void
+fill(struct filler *fillers, int thread_count, size_t want_bytes)
+{
+    for (int i = 0; i < thread_count; i++) {
+        fillers[i].want_bytes = want_bytes / (size_t)thread_count;
+        fillers[i].tag = (unsigned char)(fillers[i].tag + i + 1);
+        if (pthread_create(&fillers[i].thread, NULL, run_filler, &fillers[i]))
+            fail("pthread_create");
+    }
+    for (int i = 0; i < thread_count; i++)
+        (void)pthread_join(fillers[i].thread, NULL);
+}
+
+static void
+print_smaps(void)
+{
+    struct hm_smaps sum;
+    if (hm_smaps_read(&sum) < 0)
+        fail("cannot read /proc/self/smaps_rollup");
+    printf("rss_kib %lu\nanonymous_kib %lu\nanon_huge_kib %lu\ncoverage_pct %u\n", sum.rss_kib,
+           sum.anonymous_kib, sum.anon_huge_kib, hm_smaps_coverage_pct(&sum));
+    (void)fflush(stdout);
+}
+
+/* A child that has to check, free and allocate like its parent. */
+static void
+fork_and_check(struct filler *fillers, int thread_count)
+{
+    pid_t pid = fork();
+    if (pid < 0)
+        fail("fork");
+    if (pid == 0) {
+        (void)alarm(CHILD_LIMIT_SECONDS);
+        for (int i = 0; i < thread_count; i++) {
+            check_blocks(fillers[i].first);
+            check_blocks(thin_blocks(fillers[i].first));
+        }
+        struct filler more = { .want_bytes = 4 * MIB, .tag = 77 };
+        (void)run_filler(&more);
+        check_blocks(more.first);
+        free_blocks(more.first);
+        _exit(0);
+    }
+    int status = 0;
+    if (waitpid(pid, &status, 0) != pid || status)
+        fail("the forked child failed");
+}
+
+static int
+run_heap(size_t want_bytes, int thread_count)
+{
+    static struct filler fillers[MAX_THREADS];
+    if (thread_count < 1 || thread_count > MAX_THREADS)
+        fail("THREADS is from 1 to 64");
+    fill(fillers, thread_count, want_bytes);
+    print_smaps();
+    fork_and_check(fillers, thread_count);
+    for (int i = 0; i < thread_count; i++) {
+        check_blocks(fillers[i].first);
+        fillers[i].first = thin_blocks(fillers[i].first);
+    }
+    fill(fillers, thread_count, want_bytes / 4);
+    for (int i = 0; i < thread_count; i++) {
+        check_blocks(fillers[i].first);
+        free_blocks(fillers[i].first);
+    }
+    return 0;
+}
+
+/* Counts 16 bytes for each block on top of its size, as other allocators need, too. */
+static int
+run_churn(size_t want_bytes)
+{
+    static const size_t block_bytes[] = { 64, 1000, 40 << 10, 1 * MIB, 100, 300 << 10 };
+    for (size_t i = 0; i < sizeof(block_bytes) / sizeof(block_bytes[0]); i++) {
+        struct block *first = NULL;
+        for (size_t done_bytes = 0; done_bytes < want_bytes; done_bytes += block_bytes[i] + 16) {
+            struct block *block = make_block(block_bytes[i], (unsigned char)i, first);
+            if (!block)
+                fail("no memory");
+            first = block;
+        }
+        check_blocks(first);
+        if (i == 0)
+            print_smaps();
+        free_blocks(first);
+    }
+    return 0;
+}
+
+static int
+run_grow(size_t limit_bytes, size_t block_bytes)
+{
+    struct block *first = NULL;
+    size_t got_bytes = 0;
+    int error = 0;
+    while (got_bytes < limit_bytes) {
+        errno = 0;
+        struct block *block = make_block(block_bytes, 9, first);
+        if (!block) {
+            error = errno;
+            break;
+        }
+        first = block;
+        got_bytes += block_bytes;
+    }
+    check_blocks(first);
+    free_blocks(first);
+    struct block *after = make_block(block_bytes, 10, NULL);
+    if (!after)
+        fail("no memory after everything was freed");
+    check_blocks(after);
+    free(after);
+    if (error && error != ENOMEM)
+        fail("malloc returned NULL, errno is not ENOMEM");
+    printf("got_mib %zu\nrefused %s\n", got_bytes >> 20, error ? "yes" : "no");
+    return 0;
+}
+
+static int
+run_where(void)
+{
+    struct utsname uts;
+    (void)uname(&uts);
+    int node_count = 0;
+    char path[64];
+    for (int i = 0; i < 1024; i++) {
+        (void)snprintf(path, sizeof(path), "/sys/devices/system/node/node%d", i);
+        node_count += access(path, F_OK) == 0;
+    }
+    printf("kernel %s\nmachine %s\npage_bytes %ld\nhpage_bytes %lu\nthp %s\nnodes %d\n",
+           uts.release, uts.machine, sysconf(_SC_PAGESIZE), hm_smaps_hpage_bytes(),
+           hm_smaps_thp_name(hm_smaps_thp_mode()), node_count);
+    return 0;
+}
+
+static int
+run_small(void)
+{
+    struct block *first = NULL;
+    for (size_t i = 0; i < 100; i++)
+        first = make_block(32 + 4 * i, (unsigned char)i, first);
+    check_blocks(first);
+    print_smaps();
+    free_blocks(first);
+    return 0;
+}
+
+static int
+run_nothp(char **command)
+{
+    if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
+        fail("prctl(PR_SET_THP_DISABLE)");
+    (void)execvp(command[0], command);
+    fail("cannot run the command of nothp");
+}
+
+static size_t
+number(const char *text)
+{
+    char *end = NULL;
+    unsigned long value = strtoul(text, &end, 10);
+    if (!*text || *end)
+        fail("not a number");
+    return value;
+}
+
+int
+main(int argc, char **argv)
+{
+    const char *verb = argc > 1 ? argv[1] : "";
+    if (!strcmp(verb, "where") && argc == 2)
+        return run_where();
+    if (!strcmp(verb, "small") && argc == 2)
+        return run_small();
+    if (!strcmp(verb, "heap") && argc == 4)
+        return run_heap(number(argv[2]) * MIB, (int)number(argv[3]));
+    if (!strcmp(verb, "churn") && argc == 3)
+        return run_churn(number(argv[2]) * MIB);
+    if (!strcmp(verb, "grow") && argc == 4)
+        return run_grow(number(argv[2]) * MIB, number(argv[3]));
+    if (!strcmp(verb, "nothp") && argc >= 3)
+        return run_nothp(argv + 2);
+    (void)fprintf(stderr, "usage: smoke where | small | heap MIB THREADS | churn MIB |"
+                          " grow MIB BYTES | nothp CMD ARG...\n");
+    return 99;
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* test_backing.c - the chain: what is asked of the kernel, what follows a refusal, what is
+ * counted. */
+#include <criterion/criterion.h>
+#include <criterion/redirect.h>
+#include <errno.h>
+#include <string.h>
+
+#include "support/rig.h"
+
+#define REGION (2 * HM_MIB)
+
+/* Address space of four regions, and a heap whose backing serves it. */
+static uintptr_t
+begin(struct rig *rig, const char *chain)
+{
+    uintptr_t addr = 0;
+
+    rig_init(rig);
+    rig_chain(rig, chain);
+    cr_assert_eq(rig->fake.os.reserve(&rig->fake, 4 * REGION, REGION, &addr), 0);
+    fake_os_forget(&rig->fake);
+    return addr;
+}
+
+static int
+obtain(struct rig *rig, uintptr_t addr, size_t heap_bytes, enum hm_backing_kind *out_kind)
+{
+    return hm_backing_obtain(&rig->heap.backing, addr, REGION, heap_bytes, out_kind);
+}
+
+Test(backing, a_small_heap_gets_base_pages_and_says_so_to_the_kernel)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    cr_assert_eq(obtain(&rig, addr, HM_MIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_4K);
+    cr_assert_eq(fake_space_flags(&rig.fake.space, addr), FAKE_COMMITTED | FAKE_WANTS_BASE);
+    cr_assert_eq(rig.heap.backing.reason_count[HM_REASON_HEAP_SMALL], 1);
+    cr_assert_eq(rig.fake.thp_mode_count, 0, "a small process does not read sysfs");
+    rig_fini(&rig);
+}
+
+Test(backing, a_large_heap_asks_for_huge_pages_before_the_first_touch)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), 0);
+    cr_assert_eq(obtain(&rig, addr + REGION, HM_GIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_THP);
+    cr_assert_eq(fake_space_flags(&rig.fake.space, addr), FAKE_COMMITTED | FAKE_WANTS_HUGE);
+    cr_assert_eq(rig.fake.thp_mode_count, 1, "the mode is read once");
+    for (int i = 0; i < HM_REASON_COUNT; i++)
+        cr_assert_eq(rig.heap.backing.reason_count[i], 0);
+    rig_fini(&rig);
+}
+
+Test(backing, a_refused_advice_falls_back_to_base_pages)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    fake_os_fail(&rig.fake, FAKE_ADVISE_HUGE, 1, ENOMEM, false);
+    cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_4K);
+    cr_assert_eq(fake_space_flags(&rig.fake.space, addr), FAKE_COMMITTED | FAKE_WANTS_BASE);
+    cr_assert_eq(rig.heap.backing.reason_count[HM_REASON_ADVICE_FAILED], 1);
+    rig_fini(&rig);
+}
+
+Test(backing, required_huge_pages_fail_instead)
+{
+    struct rig rig;
+    enum hm_backing_kind kind = HM_BACKING_KINDS;
+    uintptr_t addr = begin(&rig, "thp");
+
+    fake_os_fail(&rig.fake, FAKE_ADVISE_HUGE, 1, ENOMEM, false);
+    cr_assert_eq(obtain(&rig, addr, HM_MIB, &kind), -ENOMEM);
+    cr_assert_eq(kind, HM_BACKING_KINDS, "outputs are left alone on failure");
+    cr_assert_eq(rig.heap.backing.reason_count[HM_REASON_ADVICE_FAILED], 1);
+    cr_assert_eq(obtain(&rig, addr, HM_MIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_THP);
+    rig_fini(&rig);
+}
+
+Test(backing, required_huge_pages_on_a_machine_without_them)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp");
+
+    rig.fake.thp_mode = HM_THP_NEVER;
+    cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), -ENOMEM);
+    cr_assert_eq(rig.heap.backing.reason_count[HM_REASON_THP_NEVER], 1);
+    cr_assert_eq(rig.fake.call_count[FAKE_COMMIT], 0);
+    rig_fini(&rig);
+}
+
+Test(backing, no_memory_at_all)
+{
+    static const size_t heap_sizes[] = { HM_MIB, HM_GIB };
+
+    for (size_t i = 0; i < 2; i++) {
+        struct rig rig;
+        enum hm_backing_kind kind;
+        uintptr_t addr = begin(&rig, "thp,4k");
+
+        fake_os_fail(&rig.fake, FAKE_COMMIT, 1, ENOMEM, true);
+        cr_assert_eq(obtain(&rig, addr, heap_sizes[i], &kind), -ENOMEM);
+        cr_assert_eq(fake_space_flags(&rig.fake.space, addr) & FAKE_COMMITTED, 0);
+        rig_fini(&rig);
+    }
+}
+
+/* A kernel without THP knows no MADV_NOHUGEPAGE; there is nothing to prevent, then. */
+Test(backing, base_pages_on_a_kernel_without_thp)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    rig.fake.thp_mode = HM_THP_ABSENT;
+    cr_assert_eq(obtain(&rig, addr, HM_MIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_4K);
+    rig_fini(&rig);
+}
+
+Test(backing, reasons_are_counted_in_regions)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    rig.fake.thp_mode = HM_THP_PRCTL_OFF;
+    cr_assert_eq(hm_backing_obtain(&rig.heap.backing, addr, 3 * REGION, HM_GIB, &kind), 0);
+    cr_assert_eq(rig.heap.backing.reason_count[HM_REASON_THP_PRCTL], 3);
+    rig_fini(&rig);
+}
+
+Test(backing, collapse_takes_both_advices)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    cr_assert_eq(obtain(&rig, addr, HM_MIB, &kind), 0);
+    cr_assert_eq(hm_backing_collapse(&rig.heap.backing, addr, REGION), 0);
+    cr_assert_eq(fake_space_flags(&rig.fake.space, addr),
+                 FAKE_COMMITTED | FAKE_WANTS_HUGE | FAKE_IS_HUGE);
+    rig_fini(&rig);
+}
+
+Test(backing, a_failed_collapse_leaves_the_region_as_it_was)
+{
+    static const enum fake_call_kind kinds[] = { FAKE_ADVISE_HUGE, FAKE_COLLAPSE };
+
+    for (size_t i = 0; i < 2; i++) {
+        struct rig rig;
+        enum hm_backing_kind kind;
+        uintptr_t addr = begin(&rig, "thp,4k");
+
+        cr_assert_eq(obtain(&rig, addr, HM_MIB, &kind), 0);
+        fake_os_fail(&rig.fake, kinds[i], 1, EAGAIN, false);
+        cr_assert_eq(hm_backing_collapse(&rig.heap.backing, addr, REGION), -EAGAIN);
+        cr_assert_eq(fake_space_flags(&rig.fake.space, addr), FAKE_COMMITTED | FAKE_WANTS_BASE);
+        cr_assert_eq(rig.heap.backing.reason_count[HM_REASON_COLLAPSE_FAILED], 1);
+        rig_fini(&rig);
+    }
+}
+
+Test(backing, verbose_tells_each_reason_once, .init = cr_redirect_stderr)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    rig.conf.verbose = true;
+    rig.fake.thp_mode = HM_THP_NEVER;
+    cr_assert_eq(obtain(&rig, addr, HM_MIB, &kind), 0, "a small heap is not worth a line");
+    cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), 0);
+    cr_assert_eq(obtain(&rig, addr + REGION, HM_GIB, &kind), 0);
+    cr_assert_stderr_eq_str("huma: no huge pages: transparent huge pages are switched off on this "
+                            "machine; cure: echo madvise > "
+                            "/sys/kernel/mm/transparent_hugepage/enabled\n");
+    rig_fini(&rig);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/* test_direct.c - blocks with a mapping of their own. */
+#include <criterion/criterion.h>
+#include <errno.h>
+
+#include "heap/direct.h"
+#include "support/rig.h"
+
+static struct rig rig;
+
+static void
+setup(void)
+{
+    rig_init(&rig);
+}
+
+static void
+teardown(void)
+{
+    rig_fini(&rig);
+}
+
+TestSuite(direct, .init = setup, .fini = teardown);
+
+static struct hm_mapping
+map(size_t len_bytes, size_t align_bytes)
+{
+    struct hm_mapping mapping = { 0 };
+
+    cr_assert_eq(hm_direct_map(&rig.heap, len_bytes, align_bytes, &mapping), 0);
+    cr_assert_eq(mapping.len_bytes, len_bytes);
+    cr_assert_eq(mapping.addr % align_bytes, 0);
+    cr_assert_eq(mapping.addr % (2 * HM_MIB), 0);
+    fake_space_touch(&rig.fake.space, mapping.addr, len_bytes);
+    return mapping;
+}
+
+Test(direct, maps_and_unmaps)
+{
+    struct hm_mapping a = map(64 * HM_MIB, 4096);
+    struct hm_mapping b = map(33 * HM_MIB + 4096, 64 * HM_MIB);
+
+    cr_assert_eq(a.kind, HM_BACKING_THP);
+    cr_assert_eq(rig.heap.direct_count, 2);
+    cr_assert_eq(rig.heap.direct_bytes, 97 * HM_MIB + 4096);
+    cr_assert_eq(rig.heap.direct_kind_bytes[HM_BACKING_THP], 97 * HM_MIB + 4096);
+    cr_assert_eq(hm_heap_bytes(&rig.heap), 97 * HM_MIB + 4096);
+    hm_direct_unmap(&rig.heap, &a);
+    hm_direct_unmap(&rig.heap, &b);
+    cr_assert_eq(rig.heap.direct_count, 0);
+    cr_assert_eq(rig.heap.direct_bytes, 0);
+    cr_assert_eq(rig.fake.space.reserved_bytes, 0, "nothing is left");
+    cr_assert_eq(rig.heap.discarded_bytes, 97 * HM_MIB + 4096);
+}
+
+Test(direct, is_one_vma_on_huge_pages)
+{
+    struct hm_mapping mapping = map(64 * HM_MIB + 12288, 4096);
+    size_t huge_bytes;
+
+    cr_assert_eq(fake_space_vmas(&rig.fake.space), 1);
+    fake_space_resident(&rig.fake.space, mapping.addr, mapping.len_bytes, &huge_bytes);
+    cr_assert_eq(huge_bytes, 64 * HM_MIB, "all but the tail");
+    hm_direct_unmap(&rig.heap, &mapping);
+}
+
+Test(direct, grows_and_shrinks_in_place)
+{
+    struct hm_mapping mapping = map(64 * HM_MIB, 4096);
+    uintptr_t addr = mapping.addr;
+
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 100 * HM_MIB + 4096), 0);
+    cr_assert_eq(mapping.addr, addr);
+    cr_assert_eq(mapping.len_bytes, 100 * HM_MIB + 4096);
+    cr_assert_eq(rig.heap.direct_bytes, 100 * HM_MIB + 4096);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 40 * HM_MIB), 0);
+    cr_assert_eq(mapping.addr, addr);
+    cr_assert_eq(rig.heap.direct_bytes, 40 * HM_MIB);
+    cr_assert_eq(rig.fake.space.reserved_bytes, 40 * HM_MIB);
+    hm_direct_unmap(&rig.heap, &mapping);
+    cr_assert_eq(rig.fake.space.reserved_bytes, 0);
+}
+
+Test(direct, moves_pages_where_it_cannot_grow)
+{
+    struct hm_mapping mapping = map(64 * HM_MIB, 4096);
+    uintptr_t addr = mapping.addr;
+    size_t huge_bytes;
+
+    rig.fake.no_room_to_grow = true;
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 128 * HM_MIB), 0);
+    cr_assert_neq(mapping.addr, addr);
+    cr_assert_eq(mapping.addr % (2 * HM_MIB), 0, "huge pages move only between aligned ends");
+    cr_assert_eq(rig.fake.space.reserved_bytes, 128 * HM_MIB, "the old range is gone");
+    fake_space_resident(&rig.fake.space, mapping.addr, mapping.len_bytes, &huge_bytes);
+    cr_assert_eq(huge_bytes, 64 * HM_MIB);
+    cr_assert(!fake_space_is_zero(&rig.fake.space, mapping.addr, 64 * HM_MIB));
+    cr_assert(fake_space_is_zero(&rig.fake.space, mapping.addr + 64 * HM_MIB, 64 * HM_MIB));
+    hm_direct_unmap(&rig.heap, &mapping);
+    cr_assert_eq(rig.fake.space.reserved_bytes, 0);
+}
+
+Test(direct, a_failed_map_leaves_nothing)
+{
+    static const enum fake_call_kind kinds[] = { FAKE_RESERVE, FAKE_COMMIT };
+
+    for (size_t i = 0; i < 2; i++) {
+        struct hm_mapping mapping = { 0 };
+
+        fake_os_fail(&rig.fake, kinds[i], 1, ENOMEM, true);
+        cr_assert_eq(hm_direct_map(&rig.heap, 64 * HM_MIB, 4096, &mapping), -ENOMEM);
+        cr_assert_eq(mapping.addr, 0);
+        cr_assert_eq(rig.fake.space.reserved_bytes, 0);
+        cr_assert_eq(rig.heap.direct_count, 0);
+        cr_assert_eq(rig.heap.direct_bytes, 0);
+        fake_os_heal(&rig.fake);
+    }
+}
+
+Test(direct, a_failed_resize_changes_nothing)
+{
+    static const enum fake_call_kind kinds[] = { FAKE_RESERVE, FAKE_REMAP };
+
+    rig.fake.no_room_to_grow = true;
+    for (size_t i = 0; i < 2; i++) {
+        struct hm_mapping mapping = map(64 * HM_MIB, 4096);
+        struct hm_mapping before = mapping;
+
+        fake_os_fail(&rig.fake, kinds[i], 1, ENOMEM, true);
+        cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 128 * HM_MIB), -ENOMEM);
+        cr_assert_eq(mapping.addr, before.addr);
+        cr_assert_eq(mapping.len_bytes, before.len_bytes);
+        cr_assert_eq(rig.heap.direct_bytes, 64 * HM_MIB);
+        cr_assert_eq(rig.fake.space.reserved_bytes, 64 * HM_MIB);
+        fake_os_heal(&rig.fake);
+        hm_direct_unmap(&rig.heap, &mapping);
+    }
+}
+
+/* munmap can fail for want of map entries; the memory goes back all the same. */
+Test(direct, a_refused_unmap_gives_the_memory_back)
+{
+    struct hm_mapping mapping = map(64 * HM_MIB, 4096);
+    size_t huge_bytes;
+
+    fake_os_fail(&rig.fake, FAKE_UNMAP, 1, ENOMEM, false);
+    hm_direct_unmap(&rig.heap, &mapping);
+    cr_assert_eq(rig.heap.direct_bytes, 0);
+    cr_assert_eq(fake_space_resident(&rig.fake.space, mapping.addr, 64 * HM_MIB, &huge_bytes), 0);
+}
+
+Test(direct, a_chain_without_base_pages_fails_where_huge_ones_are_off)
+{
+    struct hm_mapping mapping = { 0 };
+
+    rig_chain(&rig, "thp");
+    rig.fake.thp_mode = HM_THP_NEVER;
+    cr_assert_eq(hm_direct_map(&rig.heap, 64 * HM_MIB, 4096, &mapping), -ENOMEM);
+    cr_assert_eq(rig.fake.space.reserved_bytes, 0);
+}

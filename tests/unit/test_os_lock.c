@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* test_os_lock.c - the lock of one word. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "os/os_lock.h"
+
+#define THREADS 4
+#define ROUNDS 100000
+
+static struct hm_lock lock;
+static unsigned long counter;
+static bool is_inside;
+
+static void *
+run_counter(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        hm_lock_take(&lock);
+        if (is_inside)
+            return (void *)1;
+        is_inside = true;
+        counter++;
+        is_inside = false;
+        hm_lock_give(&lock);
+    }
+    return NULL;
+}
+
+Test(os_lock, is_free_at_first_and_held_after_taking)
+{
+    cr_assert_eq(lock.word, 0);
+    hm_lock_take(&lock);
+    cr_assert_eq(lock.word, 1);
+    hm_lock_give(&lock);
+    cr_assert_eq(lock.word, 0);
+    hm_lock_take(&lock);
+    hm_lock_reset(&lock);
+    cr_assert_eq(lock.word, 0, "as in a forked child");
+}
+
+Test(os_lock, lets_one_in_at_a_time)
+{
+    pthread_t threads[THREADS];
+
+    for (int i = 0; i < THREADS; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, run_counter, NULL), 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *broken = NULL;
+
+        pthread_join(threads[i], &broken);
+        cr_assert_null(broken, "two threads were inside");
+    }
+    cr_assert_eq(counter, THREADS * ROUNDS);
+    cr_assert_eq(lock.word, 0);
+}
+
+static void *
+run_sleeper(void *arg)
+{
+    errno = 77;
+    hm_lock_take(&lock);
+    *(int *)arg = errno;
+    hm_lock_give(&lock);
+    return NULL;
+}
+
+/* Longer than any spinning: the waiter sleeps in the kernel, and its errno survives that. */
+Test(os_lock, a_sleeper_is_woken)
+{
+    pthread_t threads[2];
+    int errnos[2] = { 0, 0 };
+
+    hm_lock_take(&lock);
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, run_sleeper, &errnos[i]), 0);
+    usleep(50000);
+    cr_assert_eq(__atomic_load_n(&lock.word, __ATOMIC_RELAXED), 2);
+    hm_lock_give(&lock);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        cr_assert_eq(errnos[i], 77);
+    }
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/* test_pheap.c - runs of pages: random takes and gives, packing, alignment, huge heaps. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "heap/purge.h"
+#include "support/rig.h"
+
+static struct rig rig;
+
+static void
+check(const char *when)
+{
+    const char *broken = rig_check(&rig);
+
+    /* These tests take runs without spans. */
+    if (broken != NULL && strcmp(broken, "every page in use belongs to one span") == 0)
+        broken = NULL;
+    cr_assert_null(broken, "%s: broken: %s", when, broken);
+}
+
+static struct hm_run
+take(size_t len_pages, size_t align_pages)
+{
+    struct hm_run run = { 0 };
+
+    cr_assert_eq(hm_pheap_take(&rig.heap, len_pages, align_pages, &run), 0);
+    cr_assert_eq(run.len_pages, len_pages);
+    cr_assert_eq(run.addr % hm_pages_to_bytes(&rig.heap.geom, align_pages), 0);
+    return run;
+}
+
+static void
+give(const struct hm_run *run)
+{
+    hm_pheap_give(&rig.heap, run->region, run->addr, run->len_pages);
+}
+
+/* Write to a run, and check that it said the truth about being zero. */
+static void
+use(const struct hm_run *run)
+{
+    size_t len_bytes = hm_pages_to_bytes(&rig.heap.geom, run->len_pages);
+
+    if (run->is_zero)
+        cr_assert(fake_space_is_zero(&rig.fake.space, run->addr, len_bytes),
+                  "a run that was written to is called zero");
+    fake_space_touch(&rig.fake.space, run->addr, len_bytes);
+}
+
+static void
+setup(void)
+{
+    rig_init(&rig);
+}
+
+static void
+teardown(void)
+{
+    rig_fini(&rig);
+}
+
+TestSuite(pheap, .init = setup, .fini = teardown);
+
+#define LIVE 200
+
+/* Takes and gives of all lengths; the fake kernel watches what is done to it. */
+static void
+play(unsigned seed, int step_count, size_t max_pages)
+{
+    struct hm_run live[LIVE] = { { 0 } };
+
+    for (int step = 0; step < step_count; step++) {
+        struct hm_run *run = &live[rand_r(&seed) % LIVE];
+        size_t len_pages = 1 + (size_t)rand_r(&seed) % (rand_r(&seed) % 4 ? 16 : max_pages);
+        size_t align_pages = (size_t)1 << (rand_r(&seed) % 8 != 0 ? 0 : rand_r(&seed) % 10);
+
+        rig.fake.now_ns += 1000000;
+        if (run->len_pages != 0) {
+            give(run);
+            run->len_pages = 0;
+        } else {
+            *run = take(len_pages, align_pages);
+            use(run);
+        }
+        for (int i = 0; i < LIVE; i++)
+            if (&live[i] != run && live[i].len_pages != 0 && run->len_pages != 0)
+                cr_assert(run->addr >= live[i].addr + live[i].len_pages * 4096
+                              || live[i].addr >= run->addr + run->len_pages * 4096,
+                          "step %d: two runs overlap", step);
+        check("random");
+    }
+    for (int i = 0; i < LIVE; i++)
+        if (live[i].len_pages != 0)
+            give(&live[i]);
+    check("at the end");
+    cr_assert_eq(rig.heap.used_pages, 0);
+    cr_assert_eq(rig.heap.open_count, 0);
+}
+
+Test(pheap, random_short_runs)
+{
+    play(1, 4000, 64);
+}
+
+Test(pheap, random_runs_over_several_regions)
+{
+    play(2, 4000, 3000);
+}
+
+Test(pheap, random_runs_with_huge_pages_from_the_start)
+{
+    rig.conf.huge_start_bytes = 0;
+    play(3, 4000, 1500);
+}
+
+Test(pheap, random_runs_on_other_page_sizes)
+{
+    static const size_t sizes[][2] = { { 16 * HM_KIB, 32 * HM_MIB },
+                                       { 64 * HM_KIB, 2 * HM_MIB },
+                                       { 64 * HM_KIB, 512 * HM_MIB } };
+
+    for (size_t i = 0; i < 3; i++) {
+        struct hm_run runs[64];
+        unsigned seed = (unsigned)i;
+
+        rig_fini(&rig);
+        rig_init_on(&rig, sizes[i][0], sizes[i][1]);
+        for (int k = 0; k < 64; k++) {
+            runs[k] = take(1 + (size_t)rand_r(&seed) % (2 * rig.heap.region_pages), 1);
+            use(&runs[k]);
+            check("other page sizes");
+        }
+        for (int k = 0; k < 64; k++)
+            give(&runs[k]);
+        check("other page sizes, given back");
+        cr_assert_eq(rig.heap.used_pages, 0);
+    }
+}
+
+/* Blocks of 2.1 MiB must not take 4 MiB each: they lie end to end. */
+Test(pheap, blocks_of_odd_sizes_lie_end_to_end)
+{
+    size_t len_pages = 538;
+    struct hm_run runs[400];
+    uint32_t touched_regions;
+
+    for (int i = 0; i < 400; i++)
+        runs[i] = take(len_pages, 1);
+    check("packed");
+    touched_regions = (uint32_t)rig.heap.open_count;
+    cr_assert_leq(touched_regions, 400 * len_pages / 512 + 25, "%u regions for %zu pages",
+                  touched_regions, 400 * len_pages);
+    for (int i = 0; i < 400; i++)
+        give(&runs[i]);
+    cr_assert_eq(rig.heap.used_pages, 0);
+    check("given back");
+}
+
+/* What is left of the last region of a long run serves small requests. */
+Test(pheap, tails_are_used)
+{
+    struct hm_run large = take(512 + 300, 1);
+    size_t open_count = rig.heap.open_count;
+    struct hm_run small;
+
+    for (int i = 0; i < 212; i++) {
+        small = take(1, 1);
+        cr_assert_geq(small.addr, large.addr + large.len_pages * 4096);
+    }
+    cr_assert_eq(rig.heap.open_count, open_count);
+    small = take(1, 1);
+    cr_assert_eq(rig.heap.open_count, open_count + 1);
+    check("tails");
+}
+
+/* A sparse region is left alone while a fuller one has room, so that it can become empty. */
+Test(pheap, the_fullest_region_is_used_first)
+{
+    struct hm_run sparse = take(512, 1);
+    struct hm_run full = take(512, 1);
+
+    hm_pheap_give(&rig.heap, sparse.region, sparse.addr + 4096, 511);
+    hm_pheap_give(&rig.heap, full.region, full.addr + 500 * 4096, 12);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(take(4, 1).region, full.region);
+    cr_assert_eq(take(4, 1).region, sparse.region);
+    check("fullest first");
+}
+
+Test(pheap, alignment_up_to_a_region)
+{
+    for (size_t align_pages = 1; align_pages <= 512; align_pages *= 2) {
+        struct hm_run first = take(3, align_pages);
+        struct hm_run second = take(700, align_pages);
+
+        check("aligned");
+        give(&first);
+        give(&second);
+    }
+    check("aligned, given back");
+    cr_assert_eq(rig.heap.used_pages, 0);
+}
+
+Test(pheap, extends_in_place_while_there_is_room)
+{
+    struct hm_run run = take(10, 1);
+    struct hm_run next;
+
+    cr_assert(hm_pheap_extend(&rig.heap, run.region, run.addr + 10 * 4096, 30));
+    check("extended");
+    cr_assert_eq(rig.heap.used_pages, 40);
+    next = take(1, 1);
+    cr_assert_eq(next.addr, run.addr + 40 * 4096);
+    cr_assert(!hm_pheap_extend(&rig.heap, run.region, run.addr + 40 * 4096, 1));
+    give(&next);
+    cr_assert(!hm_pheap_extend(&rig.heap, run.region, run.addr + 40 * 4096, 473),
+              "not beyond the region");
+    cr_assert(hm_pheap_extend(&rig.heap, run.region, run.addr + 40 * 4096, 472));
+    cr_assert(!hm_pheap_extend(&rig.heap, run.region, run.addr + 512 * 4096, 1));
+    check("full");
+    hm_pheap_give(&rig.heap, run.region, run.addr, 512);
+    cr_assert_eq(rig.heap.used_pages, 0);
+}
+
+Test(pheap, new_and_discarded_runs_are_zero)
+{
+    struct hm_run run = take(512, 1);
+
+    cr_assert(run.is_zero);
+    use(&run);
+    give(&run);
+    run = take(512, 1);
+    cr_assert(!run.is_zero, "kept memory was written to");
+    give(&run);
+    hm_purge_all(&rig.heap);
+    run = take(512, 1);
+    cr_assert(run.is_zero, "discarded memory is zero");
+    use(&run);
+    check("zero");
+}
+
+/* Half of address space, at one word per huge page. */
+Test(pheap, a_heap_of_a_terabyte)
+{
+    size_t run_pages = (size_t)16 * 512 - 5;
+    size_t run_count = ((size_t)1 << 40) / (run_pages * 4096);
+    struct hm_run *runs = calloc(run_count, sizeof(*runs));
+
+    for (size_t i = 0; i < run_count; i++)
+        runs[i] = take(run_pages, 1);
+    check("terabyte");
+    cr_assert_leq(rig.heap.open_count * 512, run_count * run_pages * 51 / 50, "packed within 2 %%");
+    cr_assert_leq(fake_space_vmas(&rig.fake.space), 4000, "few VMAs");
+    cr_assert_leq(rig.heap.meta.mapped_bytes, (size_t)1 << 33, "metadata is below 1 %%");
+    for (size_t i = 0; i < run_count; i++)
+        give(&runs[i]);
+    cr_assert_eq(rig.heap.used_pages, 0);
+    check("terabyte given back");
+    free(runs);
+}
+
+Test(pheap, no_memory_leaves_the_heap_as_it_was)
+{
+    struct hm_run run = take(600, 1);
+    struct hm_run none = { 0 };
+
+    fake_os_fail(&rig.fake, FAKE_ANY, 1, ENOMEM, true);
+    cr_assert_eq(hm_pheap_take(&rig.heap, 100000, 1, &none), -ENOMEM);
+    cr_assert_eq(none.len_pages, 0);
+    cr_assert_eq(rig.heap.used_pages, 600);
+    check("no memory");
+    fake_os_heal(&rig.fake);
+    none = take(100000, 1);
+    give(&none);
+    give(&run);
+    check("healed");
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/* test_pick.c - the whole decision as a table: chain, machine, THP mode and heap size to backing
+ * and reason. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "backing/pick.h"
+
+#define NOTHING HM_BACKING_KINDS
+
+static const struct hm_chain thp_4k = { { HM_BACKING_THP, HM_BACKING_4K }, 2 };
+static const struct hm_chain only_thp = { { HM_BACKING_THP }, 1 };
+static const struct hm_chain only_4k = { { HM_BACKING_4K }, 1 };
+static const struct hm_chain base_first = { { HM_BACKING_4K, HM_BACKING_THP }, 2 };
+static const struct hm_chain empty = { { 0 }, 0 };
+
+static struct hm_pick
+pick(const struct hm_chain *chain, enum hm_thp_mode mode, size_t heap_bytes)
+{
+    struct hm_geom geom = hm_os_geometry(4 * HM_KIB, 2 * HM_MIB);
+    struct hm_pick_in in = {
+        .chain = chain,
+        .geom = &geom,
+        .thp_mode = mode,
+        .heap_bytes = heap_bytes,
+        .huge_start_bytes = 8 * HM_MIB,
+    };
+
+    return hm_pick_backing(&in);
+}
+
+static const struct {
+    const char *what;
+    const struct hm_chain *chain;
+    size_t heap_bytes;
+    struct hm_pick expected[5]; /* by enum hm_thp_mode */
+} decisions[] = {
+    { "small heap, thp,4k",
+      &thp_4k,
+      8 * HM_MIB - 1,
+      { { HM_BACKING_4K, HM_REASON_HEAP_SMALL },
+        { HM_BACKING_4K, HM_REASON_HEAP_SMALL },
+        { HM_BACKING_4K, HM_REASON_HEAP_SMALL },
+        { HM_BACKING_4K, HM_REASON_HEAP_SMALL },
+        { HM_BACKING_4K, HM_REASON_HEAP_SMALL } } },
+    { "large heap, thp,4k",
+      &thp_4k,
+      8 * HM_MIB,
+      { { HM_BACKING_4K, HM_REASON_THP_ABSENT },
+        { HM_BACKING_4K, HM_REASON_THP_NEVER },
+        { HM_BACKING_THP, HM_REASON_NONE },
+        { HM_BACKING_THP, HM_REASON_NONE },
+        { HM_BACKING_4K, HM_REASON_THP_PRCTL } } },
+    { "small heap, thp required",
+      &only_thp,
+      0,
+      { { NOTHING, HM_REASON_THP_ABSENT },
+        { NOTHING, HM_REASON_THP_NEVER },
+        { HM_BACKING_THP, HM_REASON_NONE },
+        { HM_BACKING_THP, HM_REASON_NONE },
+        { NOTHING, HM_REASON_THP_PRCTL } } },
+    { "large heap, thp required",
+      &only_thp,
+      HM_GIB,
+      { { NOTHING, HM_REASON_THP_ABSENT },
+        { NOTHING, HM_REASON_THP_NEVER },
+        { HM_BACKING_THP, HM_REASON_NONE },
+        { HM_BACKING_THP, HM_REASON_NONE },
+        { NOTHING, HM_REASON_THP_PRCTL } } },
+    { "large heap, 4k",
+      &only_4k,
+      HM_GIB,
+      { { HM_BACKING_4K, HM_REASON_NOT_IN_CHAIN },
+        { HM_BACKING_4K, HM_REASON_NOT_IN_CHAIN },
+        { HM_BACKING_4K, HM_REASON_NOT_IN_CHAIN },
+        { HM_BACKING_4K, HM_REASON_NOT_IN_CHAIN },
+        { HM_BACKING_4K, HM_REASON_NOT_IN_CHAIN } } },
+    { "large heap, 4k,thp",
+      &base_first,
+      HM_GIB,
+      { { HM_BACKING_4K, HM_REASON_NONE },
+        { HM_BACKING_4K, HM_REASON_NONE },
+        { HM_BACKING_4K, HM_REASON_NONE },
+        { HM_BACKING_4K, HM_REASON_NONE },
+        { HM_BACKING_4K, HM_REASON_NONE } } },
+    { "no chain",
+      &empty,
+      HM_GIB,
+      { { NOTHING, HM_REASON_NOT_IN_CHAIN },
+        { NOTHING, HM_REASON_NOT_IN_CHAIN },
+        { NOTHING, HM_REASON_NOT_IN_CHAIN },
+        { NOTHING, HM_REASON_NOT_IN_CHAIN },
+        { NOTHING, HM_REASON_NOT_IN_CHAIN } } },
+};
+
+Test(pick, every_combination)
+{
+    for (size_t i = 0; i < sizeof(decisions) / sizeof(decisions[0]); i++) {
+        for (int mode = HM_THP_ABSENT; mode <= HM_THP_PRCTL_OFF; mode++) {
+            struct hm_pick got
+                = pick(decisions[i].chain, (enum hm_thp_mode)mode, decisions[i].heap_bytes);
+
+            cr_expect_eq(got.kind, decisions[i].expected[mode].kind, "%s, mode %d: kind %d",
+                         decisions[i].what, mode, (int)got.kind);
+            cr_expect_eq(got.reason, decisions[i].expected[mode].reason, "%s, mode %d: %s",
+                         decisions[i].what, mode, hm_reason_code(got.reason));
+        }
+    }
+}
+
+Test(pick, a_start_of_0_means_from_the_first_byte)
+{
+    struct hm_geom geom = hm_os_geometry(4 * HM_KIB, 2 * HM_MIB);
+    struct hm_pick_in in = { .chain = &thp_4k, .geom = &geom, .thp_mode = HM_THP_MADVISE };
+
+    cr_assert_eq(hm_pick_backing(&in).kind, HM_BACKING_THP);
+}
+
+/* A huge page of 512 MiB does not fit a region, nor does one that the kernel does not have. */
+Test(pick, machines_whose_huge_pages_are_no_regions)
+{
+    static const size_t sizes[][2] = { { 64 * HM_KIB, 512 * HM_MIB }, { 4 * HM_KIB, 0 } };
+
+    for (size_t i = 0; i < 2; i++) {
+        struct hm_geom geom = hm_os_geometry(sizes[i][0], sizes[i][1]);
+        struct hm_pick_in in
+            = { .chain = &thp_4k, .geom = &geom, .thp_mode = HM_THP_ALWAYS, .heap_bytes = HM_GIB };
+
+        cr_expect_eq(hm_pick_backing(&in).kind, HM_BACKING_4K);
+        cr_expect_eq(hm_pick_backing(&in).reason, HM_REASON_THP_ABSENT);
+        in.chain = &only_thp;
+        cr_expect_eq(hm_pick_backing(&in).kind, NOTHING);
+    }
+}
+
+Test(pick, every_reason_has_a_text)
+{
+    for (int i = 0; i < HM_REASON_COUNT; i++) {
+        enum hm_reason reason = (enum hm_reason)i;
+
+        cr_expect_gt(strlen(hm_reason_code(reason)), 0);
+        cr_expect_gt(strlen(hm_reason_sentence(reason)), 0);
+        cr_expect_gt(strlen(hm_reason_cure(reason)), 0);
+        for (int k = 0; k < i; k++)
+            cr_expect_str_neq(hm_reason_code(reason), hm_reason_code((enum hm_reason)k));
+    }
+    cr_assert_str_eq(hm_reason_code(HM_REASON_NONE), "none");
+}

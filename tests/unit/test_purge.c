@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* test_purge.c - which memory goes back to the kernel, and when. */
+#include <criterion/criterion.h>
+#include <errno.h>
+
+#include "heap/purge.h"
+#include "support/rig.h"
+
+#define REGION (2 * HM_MIB)
+
+static struct rig rig;
+
+static void
+setup(void)
+{
+    rig_init(&rig);
+}
+
+static void
+teardown(void)
+{
+    cr_assert_null(hm_pheap_check(&rig.heap), "broken: %s", hm_pheap_check(&rig.heap));
+    rig_fini(&rig);
+}
+
+TestSuite(purge, .init = setup, .fini = teardown);
+
+static struct hm_run
+take(size_t len_pages)
+{
+    struct hm_run run = { 0 };
+
+    cr_assert_eq(hm_pheap_take(&rig.heap, len_pages, 1, &run), 0);
+    fake_space_touch(&rig.fake.space, run.addr, len_pages * 4096);
+    return run;
+}
+
+static void
+give(const struct hm_run *run)
+{
+    hm_pheap_give(&rig.heap, run->region, run->addr, run->len_pages);
+}
+
+/* What is resident of the whole heap. */
+static size_t
+resident_bytes(void)
+{
+    struct hm_residency sum = { 0 };
+
+    for (struct hm_extent *extent = rig.heap.extents; extent != NULL; extent = extent->next)
+        rig.fake.os.scan(&rig.fake, extent->addr, extent->region_count * REGION, &sum);
+    return sum.resident_bytes;
+}
+
+Test(purge, freeing_everything_returns_nearly_everything)
+{
+    static struct hm_run runs[1000];
+    size_t peak_bytes;
+
+    for (int i = 0; i < 1000; i++)
+        runs[i] = take(600);
+    peak_bytes = resident_bytes();
+    for (int i = 0; i < 1000; i++)
+        give(&runs[i]);
+    cr_assert_leq(resident_bytes(), 16 * HM_MIB + peak_bytes / 20, "%zu of %zu bytes are left",
+                  resident_bytes(), peak_bytes);
+    cr_assert_eq(rig.heap.discarded_bytes, rig.fake.discarded_bytes);
+    cr_assert_eq(rig.heap.discard_calls, rig.fake.call_count[FAKE_DISCARD]);
+}
+
+Test(purge, a_small_heap_keeps_one_region)
+{
+    struct hm_run a = take(512);
+    struct hm_run b = take(512);
+
+    give(&a);
+    give(&b);
+    cr_assert_eq(rig.heap.kept_count, 1);
+    cr_assert_eq(resident_bytes(), REGION);
+}
+
+Test(purge, a_swing_costs_no_calls)
+{
+    struct hm_run base[20];
+
+    rig.conf.huge_start_bytes = 0;
+    for (int i = 0; i < 20; i++)
+        base[i] = take(512);
+    for (int i = 0; i < 100; i++) {
+        struct hm_run a = take(512);
+        struct hm_run b = take(512);
+
+        if (i == 0)
+            fake_os_forget(&rig.fake);
+        give(&a);
+        give(&b);
+    }
+    cr_assert_eq(fake_os_calls(&rig.fake), 0);
+    for (int i = 0; i < 20; i++)
+        give(&base[i]);
+}
+
+Test(purge, huge_pages_in_use_stay_whole)
+{
+    struct hm_run runs[40];
+
+    rig.conf.huge_start_bytes = 0;
+    for (int i = 0; i < 40; i++)
+        runs[i] = take(512);
+    fake_os_forget(&rig.fake);
+    for (int i = 0; i < 40; i++)
+        hm_pheap_give(&rig.heap, runs[i].region, runs[i].addr + 4096, 511);
+    cr_assert_eq(rig.fake.call_count[FAKE_DISCARD], 0);
+    cr_assert_eq(hm_purge_all(&rig.heap), 0);
+    for (int i = 0; i < 40; i++)
+        cr_assert_neq(fake_space_flags(&rig.fake.space, runs[i].addr) & FAKE_IS_HUGE, 0);
+}
+
+Test(purge, loose_base_pages_go_back_when_there_are_many)
+{
+    struct hm_run runs[40];
+
+    rig.conf.huge_start_bytes = SIZE_MAX;
+    for (int i = 0; i < 40; i++)
+        runs[i] = take(512);
+    for (int i = 0; i < 40; i++)
+        hm_pheap_give(&rig.heap, runs[i].region, runs[i].addr + 4096, 511);
+    cr_assert_leq(rig.heap.dirty_free_pages * 4096, HM_MIB);
+    cr_assert_leq(resident_bytes(), HM_MIB + 40 * 4096);
+    for (int i = 0; i < 40; i++)
+        cr_assert(!fake_space_is_zero(&rig.fake.space, runs[i].addr, 4096), "pages in use stay");
+}
+
+Test(purge, all_of_it_on_demand)
+{
+    struct hm_run runs[20];
+
+    rig.conf.huge_start_bytes = 0;
+    for (int i = 0; i < 20; i++)
+        runs[i] = take(512);
+    for (int i = 1; i < 20; i++)
+        give(&runs[i]);
+    cr_assert_gt(rig.heap.kept_count, 0);
+    cr_assert_eq(hm_purge_all(&rig.heap), resident_bytes() == REGION ? 4 * REGION : 0);
+    cr_assert_eq(rig.heap.kept_count, 0);
+    cr_assert_eq(resident_bytes(), REGION);
+    cr_assert_eq(hm_purge_all(&rig.heap), 0, "there is nothing left to give");
+}
+
+/* Past the ramp an empty region on base pages is closed, so that it comes back huge. */
+Test(purge, base_pages_come_back_as_huge_ones)
+{
+    struct hm_run first = take(512);
+    struct hm_run others[8];
+    struct hm_run again;
+
+    rig.fake.huge_room_bytes = 0; /* no collapse, then */
+    for (int i = 0; i < 8; i++)
+        others[i] = take(512);
+    cr_assert_eq(first.region->backing, HM_BACKING_4K);
+    give(&first);
+    cr_assert_eq(first.region->state, HM_REGION_CLOSED);
+    again = take(512);
+    cr_assert_eq(again.addr, first.addr);
+    cr_assert_eq(again.region->backing, HM_BACKING_THP);
+    for (int i = 0; i < 8; i++)
+        give(&others[i]);
+}
+
+/* The kernel may refuse to take memory back; then it is kept, and nothing is lost. */
+Test(purge, a_refused_discard_keeps_the_memory)
+{
+    struct hm_run runs[20];
+
+    rig.conf.huge_start_bytes = 0;
+    for (int i = 0; i < 20; i++)
+        runs[i] = take(512);
+    fake_os_fail(&rig.fake, FAKE_DISCARD, 1, ENOMEM, true);
+    for (int i = 0; i < 20; i++)
+        give(&runs[i]);
+    cr_assert_eq(rig.heap.kept_count, 20);
+    cr_assert_eq(rig.heap.discarded_bytes, 0);
+    cr_assert_eq(hm_purge_all(&rig.heap), 0);
+    cr_assert_null(hm_pheap_check(&rig.heap));
+    fake_os_heal(&rig.fake);
+    cr_assert_eq(hm_purge_all(&rig.heap), 20 * REGION);
+    cr_assert_eq(resident_bytes(), 0);
+}
+
+Test(purge, a_refused_discard_of_loose_pages)
+{
+    struct hm_run runs[20];
+
+    rig.conf.huge_start_bytes = SIZE_MAX;
+    for (int i = 0; i < 20; i++)
+        runs[i] = take(512);
+    fake_os_fail(&rig.fake, FAKE_DISCARD, 1, EAGAIN, true);
+    for (int i = 0; i < 20; i++)
+        hm_pheap_give(&rig.heap, runs[i].region, runs[i].addr, 511);
+    cr_assert_eq(rig.heap.dirty_free_pages, 20 * 511);
+    fake_os_heal(&rig.fake);
+    cr_assert_eq(hm_purge_all(&rig.heap), 20 * 511 * 4096);
+    cr_assert_eq(rig.heap.dirty_free_pages, 0);
+}

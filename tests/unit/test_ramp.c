@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/* test_ramp.c - from base pages to huge pages as a heap grows. */
+#include <criterion/criterion.h>
+#include <errno.h>
+
+#include "heap/ramp.h"
+#include "support/rig.h"
+
+#define REGION (2 * HM_MIB)
+
+static struct rig rig;
+
+static void
+setup(void)
+{
+    rig_init(&rig);
+}
+
+static void
+teardown(void)
+{
+    const char *broken = hm_pheap_check(&rig.heap);
+
+    cr_assert_null(broken, "broken: %s", broken);
+    rig_fini(&rig);
+}
+
+TestSuite(ramp, .init = setup, .fini = teardown);
+
+/* Fill `bytes` with runs of 64 KiB, written to, a millisecond each. */
+static void
+grow(size_t bytes)
+{
+    for (size_t done_bytes = 0; done_bytes < bytes; done_bytes += 64 * HM_KIB) {
+        struct hm_run run = { 0 };
+
+        rig.fake.now_ns += 1000000;
+        cr_assert_eq(hm_pheap_take(&rig.heap, 16, 1, &run), 0);
+        fake_space_touch(&rig.fake.space, run.addr, 64 * HM_KIB);
+    }
+}
+
+static size_t
+huge_bytes(void)
+{
+    struct hm_residency sum = { 0 };
+
+    for (struct hm_extent *extent = rig.heap.extents; extent != NULL; extent = extent->next)
+        rig.fake.os.scan(&rig.fake, extent->addr, extent->region_count * REGION, &sum);
+    return sum.huge_bytes;
+}
+
+Test(ramp, a_small_heap_has_no_huge_page)
+{
+    grow(rig.conf.huge_start_bytes - HM_MIB);
+    cr_assert_eq(huge_bytes(), 0);
+    cr_assert_eq(rig.fake.call_count[FAKE_ADVISE_HUGE], 0);
+    cr_assert_eq(rig.fake.call_count[FAKE_COLLAPSE], 0);
+}
+
+Test(ramp, a_large_heap_ends_on_huge_pages_all_over)
+{
+    grow(256 * HM_MIB);
+    cr_assert_geq(huge_bytes(), 256 * HM_MIB * 98 / 100, "%zu bytes are huge", huge_bytes());
+    cr_assert_eq(rig.heap.collapse_count, rig.conf.huge_start_bytes / REGION);
+}
+
+Test(ramp, huge_pages_from_the_first_byte)
+{
+    rig.conf.huge_start_bytes = 0;
+    grow(4 * HM_MIB);
+    cr_assert_eq(huge_bytes(), 4 * HM_MIB);
+    cr_assert_eq(rig.fake.call_count[FAKE_COLLAPSE], 0);
+}
+
+Test(ramp, regions_are_advised_one_at_a_time)
+{
+    grow(64 * HM_MIB);
+    for (size_t i = 0; i < FAKE_LOG_COUNT && i < rig.fake.log_count; i++)
+        if (fake_os_logged(&rig.fake, i)->kind == FAKE_ADVISE_HUGE)
+            cr_assert_eq(fake_os_logged(&rig.fake, i)->len_bytes, REGION);
+}
+
+/* A collapse that takes as long as it likes must not take more than a share of the time. */
+Test(ramp, collapses_are_rationed)
+{
+    uint64_t begin_ns = rig.fake.now_ns;
+
+    rig.fake.collapse_ns = 50000000;
+    grow(64 * HM_MIB);
+    cr_assert_leq(rig.heap.collapse_ns, (rig.fake.now_ns - begin_ns) / 10 + rig.fake.collapse_ns);
+    cr_assert_gt(rig.heap.collapse_count, 0);
+}
+
+Test(ramp, a_failed_collapse_is_counted_and_changes_nothing)
+{
+    fake_os_fail(&rig.fake, FAKE_COLLAPSE, 1, EAGAIN, true);
+    grow(64 * HM_MIB);
+    cr_assert_eq(rig.heap.collapse_count, 0);
+    cr_assert_gt(rig.heap.backing.reason_count[HM_REASON_COLLAPSE_FAILED], 0);
+    fake_os_heal(&rig.fake);
+    grow(32 * HM_MIB);
+    cr_assert_gt(rig.heap.collapse_count, 0, "it is tried again");
+}
+
+Test(ramp, the_administrator_is_obeyed)
+{
+    static const enum hm_thp_mode modes[] = { HM_THP_NEVER, HM_THP_PRCTL_OFF, HM_THP_ABSENT };
+
+    for (size_t i = 0; i < 3; i++) {
+        rig_fini(&rig);
+        rig_init(&rig);
+        rig.fake.thp_mode = modes[i];
+        grow(64 * HM_MIB);
+        cr_assert_eq(huge_bytes(), 0);
+        cr_assert_eq(rig.fake.call_count[FAKE_COLLAPSE], 0);
+        cr_assert_eq(rig.fake.call_count[FAKE_ADVISE_HUGE], 0);
+    }
+}
+
+Test(ramp, sparse_regions_are_left_alone)
+{
+    struct hm_run runs[3];
+
+    for (int i = 0; i < 3; i++) {
+        cr_assert_eq(hm_pheap_take(&rig.heap, 512, 1, &runs[i]), 0);
+        hm_pheap_give(&rig.heap, runs[i].region, runs[i].addr + 256 * 4096, 256);
+    }
+    rig.conf.huge_start_bytes = 0;
+    rig.fake.now_ns += 1000000000;
+    for (int i = 0; i < 3; i++)
+        hm_ramp_collapse_one(&rig.heap);
+    cr_assert_eq(rig.heap.collapse_count, 0);
+}

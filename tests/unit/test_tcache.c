@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/* test_tcache.c - one thread's spans: current, with room, full, and gone. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "support/rig.h"
+
+static struct rig rig;
+static struct hm_tcache *cache;
+
+static void
+setup(void)
+{
+    rig_init(&rig);
+    cache = hm_tcache_acquire(&rig.pool);
+    cr_assert_not_null(cache);
+}
+
+static void
+teardown(void)
+{
+    const char *broken = rig_check(&rig);
+
+    cr_assert_null(broken, "broken: %s", broken);
+    rig_fini(&rig);
+}
+
+TestSuite(tcache, .init = setup, .fini = teardown);
+
+static uintptr_t
+alloc(size_t size_bytes)
+{
+    return rig_alloc(&rig, cache, size_bytes, 16, NULL);
+}
+
+static struct hm_span *
+span_at(uintptr_t addr)
+{
+    return hm_pagemap_get(&rig.heap.pagemap, addr);
+}
+
+Test(tcache, the_empty_one_has_no_slot_for_any_size)
+{
+    for (size_t i = 0; i < HM_BY_SIZE_COUNT; i++)
+        cr_assert_eq(*hm_tcache_empty.by_size[i]->word, 0);
+    for (unsigned i = 0; i < HM_CLASS_COUNT; i++)
+        cr_assert_eq(*hm_tcache_empty.current[i]->word, 0);
+}
+
+Test(tcache, both_tables_agree)
+{
+    for (size_t size = 0; size <= HM_BY_SIZE_MAX_BYTES; size++)
+        cr_assert_neq(alloc(size), 0);
+    for (size_t size = 0; size <= HM_BY_SIZE_MAX_BYTES; size++)
+        cr_assert_eq(cache->by_size[(size + 15) / 16], cache->current[hm_class_of(size)], "%zu",
+                     size);
+}
+
+Test(tcache, a_freed_slot_is_taken_again)
+{
+    uintptr_t addr = alloc(100);
+
+    for (int i = 0; i < 1000; i++) {
+        rig_free(&rig, cache, addr);
+        cr_assert_eq(alloc(100), addr);
+    }
+    cr_assert_eq(rig.heap.span_count, 1);
+}
+
+Test(tcache, all_classes_fill_and_empty)
+{
+    static uintptr_t addrs[HM_CLASS_COUNT][300];
+
+    for (unsigned k = 0; k < HM_CLASS_COUNT; k++)
+        for (int i = 0; i < 300; i++) {
+            addrs[k][i] = alloc(hm_class_bytes(k));
+            cr_assert_neq(addrs[k][i], 0);
+            cr_assert_eq(rig_usable(&rig, addrs[k][i]), hm_class_bytes(k));
+        }
+    cr_assert_null(rig_check(&rig));
+    for (unsigned k = 0; k < HM_CLASS_COUNT; k++)
+        for (int i = 0; i < 300; i++)
+            rig_free(&rig, cache, addrs[k][i]);
+    cr_assert_leq(rig.heap.span_count, HM_CLASS_COUNT, "only current spans stay");
+    hm_tcache_trim(cache);
+    cr_assert_eq(rig.heap.span_count, 0);
+    cr_assert_eq(rig.heap.used_pages, 0);
+}
+
+Test(tcache, a_full_span_comes_back_with_its_first_free_slot)
+{
+    uintptr_t first = alloc(1000);
+    struct hm_span *span = span_at(first);
+
+    while (cache->current[span->class_idx] == span)
+        cr_assert_neq(alloc(1000), 0);
+    cr_assert_null(span->owner);
+    cr_assert_eq(span->home, cache);
+    rig_free(&rig, cache, first);
+    cr_assert_eq(span->owner, cache);
+    while (cache->current[span->class_idx] != span)
+        cr_assert_neq(alloc(1000), 0);
+    cr_assert_eq(hm_span_live_count(span), span->slot_count);
+}
+
+Test(tcache, an_empty_span_goes_back)
+{
+    uintptr_t addrs[200];
+    size_t span_count;
+
+    for (int i = 0; i < 200; i++)
+        addrs[i] = alloc(2000);
+    span_count = rig.heap.span_count;
+    for (int i = 0; i < 200; i++)
+        if (span_at(addrs[i]) != cache->current[hm_class_of(2000)])
+            rig_free(&rig, cache, addrs[i]);
+    cr_assert_eq(rig.heap.span_count, 1);
+    cr_assert_gt(span_count, 5);
+    cr_assert_eq(cache->owned_count[hm_class_of(2000)], 1);
+}
+
+Test(tcache, trim_keeps_what_is_in_use)
+{
+    uintptr_t used = alloc(64);
+    uintptr_t freed = alloc(128);
+
+    rig_free(&rig, cache, freed);
+    hm_tcache_trim(cache);
+    cr_assert_eq(rig.heap.span_count, 1);
+    cr_assert_not_null(span_at(used));
+    cr_assert_null(span_at(freed));
+    cr_assert_neq(alloc(128), 0);
+    rig_free(&rig, cache, used);
+}
+
+Test(tcache, a_small_thread_owns_little)
+{
+    for (unsigned k = 0; k < HM_CLASS_COUNT; k++)
+        cr_assert_neq(alloc(hm_class_bytes(k)), 0);
+    cr_assert_leq(rig.heap.used_pages * 4096, 2 * HM_MIB);
+}
+
+Test(tcache, no_memory_and_then_some)
+{
+    uintptr_t addr;
+
+    fake_os_fail(&rig.fake, FAKE_ANY, 1, ENOMEM, true);
+    cr_assert_eq(alloc(500), 0);
+    cr_assert_null(rig_check(&rig));
+    fake_os_heal(&rig.fake);
+    addr = alloc(500);
+    cr_assert_neq(addr, 0);
+    fake_os_fail(&rig.fake, FAKE_ANY, 1, ENOMEM, true);
+    while (alloc(32 * HM_KIB) != 0)
+        continue;
+    rig_free(&rig, cache, addr);
+    cr_assert_eq(alloc(500), addr, "what is there is handed out all the same");
+    cr_assert_null(rig_check(&rig));
+}
+
+Test(tcache, random_operations)
+{
+    static uintptr_t addrs[3000];
+    unsigned seed = 7;
+
+    for (int step = 0; step < 100000; step++) {
+        uintptr_t *slot = &addrs[rand_r(&seed) % 3000];
+
+        if (*slot != 0) {
+            rig_free(&rig, cache, *slot);
+            *slot = 0;
+        } else {
+            *slot = alloc((size_t)rand_r(&seed) % ((size_t)1 << (rand_r(&seed) % 15)));
+            cr_assert_neq(*slot, 0);
+        }
+        if (step % 1000 == 0)
+            cr_assert_null(rig_check(&rig));
+    }
+    for (int i = 0; i < 3000; i++)
+        if (addrs[i] != 0)
+            rig_free(&rig, cache, addrs[i]);
+    hm_tcache_trim(cache);
+    cr_assert_eq(rig.heap.used_pages, 0);
+}
+
+Test(tcache, a_double_free_aborts, .signal = SIGABRT)
+{
+    uintptr_t addr = alloc(100);
+
+    (void)alloc(100);
+    rig_free(&rig, cache, addr);
+    rig_free(&rig, cache, addr);
+}
+
+Test(tcache, a_double_free_in_a_full_span_aborts, .signal = SIGABRT)
+{
+    uintptr_t addr = alloc(16 * HM_KIB);
+    struct hm_span *span = span_at(addr);
+
+    while (cache->current[span->class_idx] == span)
+        (void)alloc(16 * HM_KIB);
+    rig_free(&rig, cache, addr);
+    rig_free(&rig, cache, addr);
+}
+
+Test(tcache, a_free_inside_a_block_aborts, .signal = SIGABRT)
+{
+    rig_free(&rig, cache, alloc(100) + 16);
+}
