@@ -170,19 +170,26 @@ span_of(uintptr_t addr, const char *call)
     return span;
 }
 
+/* A block that is to shrink stays as it is when there is no memory for a smaller one. */
 static void *
 move_block(void *ptr, size_t old_bytes, size_t new_bytes)
 {
+    int saved_errno = errno;
     void *mem = malloc(new_bytes);
 
-    if (mem == NULL)
-        return NULL;
+    if (mem == NULL) {
+        if (new_bytes > old_bytes)
+            return NULL;
+        errno = saved_errno;
+        return ptr;
+    }
     memcpy(mem, ptr, old_bytes < new_bytes ? old_bytes : new_bytes);
     free(ptr);
     return mem;
 }
 
-/* Stays in place while the new size needs at least half of the room that the block has. */
+/* Stays in place while the new size needs at least half of the room that the block has, or nothing
+ * smaller is to be had. */
 HM_EXPORT void *
 realloc(void *ptr, size_t size)
 {
@@ -199,7 +206,7 @@ realloc(void *ptr, size_t size)
     span = span_of(addr, "realloc()");
     room_bytes = span->slot_bytes;
     if (span->kind == HM_SPAN_SLOTS) {
-        if (size <= room_bytes && size >= room_bytes / 2)
+        if (size <= room_bytes && (size >= room_bytes / 2 || hm_class_of(size) == span->class_idx))
             return ptr;
     } else {
         int saved_errno = errno;

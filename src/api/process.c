@@ -103,7 +103,7 @@ fork_child(void)
     struct hm_tcache *self = hm_thread_cache != EMPTY ? hm_thread_cache : NULL;
 
     hm_process.spare = NULL; /* its spans become orphans like those of other threads */
-    if (hm_process.pool.cache_count > 1)
+    if (hm_process.pool.cache_count > (self != NULL))
         hm_pool_after_fork(&hm_process.pool, self);
     hm_lock_reset(&hm_process.heap.lock);
     hm_lock_reset(&hm_process.spare_lock);

@@ -10,6 +10,8 @@
 #include "cache/remote.h"
 #include "cache/thread.h"
 
+#define RELEASES_PER_SWEEP 8
+
 static const uint64_t no_slots = 0;
 
 const struct hm_span hm_span_none = { .word = (uint64_t *)(uintptr_t)&no_slots };
@@ -29,6 +31,7 @@ hm_tcache_clear(struct hm_tcache *cache)
     for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
         cache->current[i] = NONE;
         cache->owned_count[i] = 0;
+        cache->is_held[i] = false;
         hm_list_init(&cache->room[i]);
     }
     hm_list_init(&cache->full);
@@ -45,6 +48,14 @@ set_current(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
         cache->by_size[i] = span;
 }
 
+void
+hm_tcache_unhold(struct hm_tcache *cache, unsigned class_idx)
+{
+    if (cache->is_held[class_idx])
+        cache->current[class_idx]->used--;
+    cache->is_held[class_idx] = false;
+}
+
 /* The current span is used up: it stands back among the full ones. */
 static void
 retire_current(struct hm_tcache *cache, unsigned class_idx)
@@ -53,7 +64,7 @@ retire_current(struct hm_tcache *cache, unsigned class_idx)
 
     if (span == NONE)
         return;
-    span->used--;
+    hm_tcache_unhold(cache, class_idx);
     hm_store(&span->owner, NULL);
     hm_list_add_first(&cache->full, &span->link);
     set_current(cache, class_idx, NONE);
@@ -84,10 +95,11 @@ next_span(struct hm_tcache *cache, unsigned class_idx)
 void *
 hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx)
 {
-    struct hm_span *span = cache->current[class_idx];
+    struct hm_span *span;
 
     if (hm_load(&cache->pending) != NULL)
         hm_remote_collect(cache);
+    span = cache->current[class_idx];
     if (!hm_span_next_word(span)) {
         retire_current(cache, class_idx);
         do {
@@ -95,6 +107,7 @@ hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx)
             if (span == NULL)
                 return NULL;
             span->used++;
+            cache->is_held[class_idx] = true;
             hm_store(&span->owner, cache);
             set_current(cache, class_idx, span);
             /* An adopted span may turn out to be full. */
@@ -106,11 +119,13 @@ hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx)
     return hm_span_pop(span, *span->word);
 }
 
-void
-hm_tcache_release(struct hm_tcache *cache, struct hm_span *span)
+static void
+release_span(struct hm_tcache *cache, struct hm_span *span)
 {
     struct hm_heap *heap = cache->pool->heap;
 
+    if (cache->current[span->class_idx] == span)
+        set_current(cache, span->class_idx, NONE);
     hm_list_del(&span->link);
     cache->owned_count[span->class_idx]--;
     hm_lock_take(&heap->lock);
@@ -118,16 +133,37 @@ hm_tcache_release(struct hm_tcache *cache, struct hm_span *span)
     hm_lock_give(&heap->lock);
 }
 
+/* Release current spans without a block in use, and let the others go when their last block
+ * does. */
+static void
+release_idle(struct hm_tcache *cache)
+{
+    for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
+        struct hm_span *span = cache->current[i];
+
+        hm_tcache_unhold(cache, i);
+        if (span != NONE && span->used == 0)
+            release_span(cache, span);
+    }
+}
+
+/* A current span is held while it is empty, so that a program that takes and frees one block in
+ * turn does not come here each time. But a program that frees much would leave an empty span in
+ * each class, each perhaps the last in its huge page: after some releases no span is held. */
+void
+hm_tcache_release(struct hm_tcache *cache, struct hm_span *span)
+{
+    release_span(cache, span);
+    if (++cache->release_count % RELEASES_PER_SWEEP == 0)
+        release_idle(cache);
+}
+
 void
 hm_tcache_resort(struct hm_tcache *cache, struct hm_span *span)
 {
-    if (cache->current[span->class_idx] == span)
-        return;
     if (span->used == 0) {
-        hm_tcache_release(cache, span);
-        return;
-    }
-    if (span->owner == NULL) {
+        release_span(cache, span);
+    } else if (span->owner == NULL) {
         hm_store(&span->owner, cache);
         hm_list_del(&span->link);
         hm_list_add_last(&cache->room[span->class_idx], &span->link);
@@ -152,13 +188,5 @@ void
 hm_tcache_trim(struct hm_tcache *cache)
 {
     hm_remote_collect(cache);
-    for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
-        struct hm_span *span = cache->current[i];
-
-        if (span == NONE || span->used > 1)
-            continue;
-        span->used--;
-        set_current(cache, i, NONE);
-        hm_tcache_release(cache, span);
-    }
+    release_idle(cache);
 }

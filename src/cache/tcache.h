@@ -31,6 +31,8 @@ struct hm_tcache {
     struct hm_list room[HM_CLASS_COUNT];  /* spans with free slots, not current */
     struct hm_list full;                  /* spans without free slots, of any class */
     uint32_t owned_count[HM_CLASS_COUNT]; /* spans of the class */
+    bool is_held[HM_CLASS_COUNT];         /* the current span counts one use more, and so stays */
+    uint32_t release_count;               /* spans released by free(), modulo 2^32 */
     struct hm_pool *pool;                 /* const */
     struct hm_tcache *next;               /* in pool->caches, for good; const */
     struct hm_tcache *idle_next;          /* in pool->idle; heap->lock */
@@ -52,7 +54,7 @@ extern const struct hm_span hm_span_none;
  * free_slow: `span` has slots, but is not open to the fast path of `cache`, or `addr` is no live
  * block in it; then the program ends with one line about it. Next on the free walk: hm_remote_free
  * (cache/remote.c).
- * release: no slot of `span` is in use any more, and it is not current. Next on the free walk:
+ * release: no slot of `span` is in use any more, and it is not held. Next on the free walk:
  * hm_span_destroy (span/span.c). */
 void *hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx);
 void hm_tcache_free_slow(struct hm_pool *pool, struct hm_tcache *cache, struct hm_span *span,
@@ -62,6 +64,9 @@ void hm_tcache_release(struct hm_tcache *cache, struct hm_span *span);
 /* After slots of `span`, which belongs to `cache`, became free by other means than free(): put it
  * where it belongs now. */
 void hm_tcache_resort(struct hm_tcache *cache, struct hm_span *span);
+
+/* Let the current span of the class go when its last block does. */
+void hm_tcache_unhold(struct hm_tcache *cache, unsigned class_idx);
 
 /* Give back what the thread itself can spare: remote frees are merged, and current spans without a
  * block in use go back. Owner thread only. */

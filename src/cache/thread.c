@@ -91,10 +91,9 @@ hm_tcache_retire(struct hm_tcache *cache)
     for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
         struct hm_span *span = cache->current[i];
 
-        if (span != &hm_span_none) {
-            span->used--;
+        hm_tcache_unhold(cache, i);
+        if (span != &hm_span_none)
             make_orphan(pool, span);
-        }
         orphan_list(pool, &cache->room[i]);
     }
     orphan_list(pool, &cache->full);
@@ -149,8 +148,10 @@ recount_own(struct hm_tcache *self, struct hm_span *span)
     bool is_current = self->current[span->class_idx] == span;
 
     recount(span, is_current);
-    if (is_current)
+    if (is_current) {
+        self->is_held[span->class_idx] = true;
         return;
+    }
     if (span->used == 0) {
         hm_list_del(&span->link);
         self->owned_count[span->class_idx]--;

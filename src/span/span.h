@@ -13,9 +13,9 @@
  * Locking     Fields are marked with who may write them. "owner": the thread whose cache the span
  *             belongs to, or whoever holds heap->lock while it belongs to none.
  * Invariants  I1 used is the number of slots whose bit is clear and whose free was not yet counted,
- *             plus one while the span is current in a cache. I2 `owner` equals `home`, or is NULL,
- *             which sends free() to its slow path: in a full span, an orphan, a large block. I3
- *             bits from slot_count on are clear.
+ *             plus one while the span is held as current in a cache. I2 `owner` equals `home`, or
+ *             is NULL, which sends free() to its slow path: in a full span, an orphan, a large
+ *             block. I3 bits from slot_count on are clear.
  * Sources     D. Lemire, O. Kaser, N. Kurz, "Faster remainder by direct computation", Softw. Pract.
  *             Exper. 49 (2019), for the test by `magic`.
  */

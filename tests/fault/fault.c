@@ -210,11 +210,13 @@ resize_blocks(void)
     size_t mapped_idx = block_count;
     size_t run_idx = block_count + 1;
 
+    /* Each time to where the pagemap has no leaf yet. */
+    rig.fake.space.base_addr += HM_GIB << 6;
     alloc(0, 48 * HM_MIB, 16);
     alloc(1, 300 * HM_KIB, 16);
     resize(0, mapped_idx, 64 * HM_MIB + 12288);
     rig.fake.no_room_to_grow = true;
-    rig.fake.space.base_addr += HM_GIB << 6; /* to where the pagemap has no leaf yet */
+    rig.fake.space.base_addr += HM_GIB << 6;
     resize(0, mapped_idx, 200 * HM_MIB);
     resize(1, mapped_idx, 40 * HM_MIB);
     resize(1, run_idx, 500 * HM_KIB);

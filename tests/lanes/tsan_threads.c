@@ -27,7 +27,6 @@
 #define THREADS 8
 #define SHARED 512 /* blocks on their way between threads */
 #define OWN 200    /* blocks that a thread has at a time */
-#define STEPS 20000
 
 static struct hm_machine machine;
 static struct hm_conf conf;
@@ -113,10 +112,11 @@ live(uint64_t *state)
 {
     struct hm_tcache *cache = hm_tcache_acquire(&pool);
     uint64_t *own[OWN] = { NULL };
+    size_t step_count = (size_t)100 << below(state, 9);
 
     if (cache == NULL)
         fail("no cache for a thread");
-    for (int step = 0; step < STEPS; step++) {
+    for (size_t step = 0; step < step_count; step++) {
         uint64_t **slot = &own[below(state, OWN)];
 
         if (*slot == NULL)

@@ -54,7 +54,7 @@ Test(remote, counts_and_announces_once)
     for (int i = 0; i < 10; i++)
         addrs[i] = alloc(owner, 100);
     span = span_at(addrs[0]);
-    for (int i = 0; i < 10; i++) {
+    for (uint32_t i = 0; i < 10; i++) {
         rig_free(&rig, other, addrs[i]);
         cr_assert_eq(owner->pending, span);
         cr_assert_null(span->pending_next);

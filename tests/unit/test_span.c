@@ -158,6 +158,18 @@ Test(span, no_memory_leaves_nothing)
     destroy(create(70));
 }
 
+Test(span, a_struct_is_not_lost_where_pages_are_refused)
+{
+    size_t left_bytes = 0;
+
+    fake_os_fail(&rig.fake, FAKE_COMMIT, 1, ENOMEM, true);
+    for (int i = 0; i < 3; i++) {
+        cr_assert_null(hm_span_create(&rig.heap, 5, 0));
+        cr_assert(i < 2 || rig.heap.meta.left_bytes == left_bytes);
+        left_bytes = rig.heap.meta.left_bytes;
+    }
+}
+
 static void
 redirected(void)
 {

@@ -58,6 +58,7 @@ redis-tools redis redis redis redis
 python3 python3 python3 python python3
 clang clang clang clang clang
 clang-format clang-tools-extra clang-tools clang clang-extra-tools
+clang-tidy clang-tools-extra clang-tools clang clang-extra-tools
 qemu-system-x86 qemu-system-x86-core qemu-x86 qemu-system-x86 qemu-system-x86_64
 busybox-static busybox busybox-static busybox busybox-static
 TABLE
