@@ -26,11 +26,12 @@ struct hm_heap {
     struct hm_backing backing;
 
     /* the page heap (pheap.c) */
-    struct hm_extent *extents; /* all address space of this heap, newest first */
-    size_t extent_regions;     /* regions in all extents */
-    struct hm_region **fits;   /* [n]: open regions whose longest free run is n pages */
-    uint64_t *fits_map;        /* bit n: fits[n] is not empty */
-    struct hm_region *kept;    /* empty regions with memory, the latest first */
+    struct hm_extent *extents; /* all address space of this heap, oldest first */
+    struct hm_extent *last_extent;
+    size_t extent_regions;   /* regions in all extents */
+    struct hm_region **fits; /* [n]: open regions whose longest free run is n pages */
+    uint64_t *fits_map;      /* bit n: fits[n] is not empty */
+    struct hm_region *kept;  /* empty regions with memory, the latest first */
     struct hm_region *kept_last;
     size_t kept_count;
     size_t open_count; /* regions with pages in use */

@@ -184,8 +184,12 @@ add_extent(struct hm_heap *heap, size_t region_count)
     }
     if (extent == NULL)
         return NULL;
-    extent->next = heap->extents;
-    heap->extents = extent;
+    /* Oldest first: requests fill old address space before new. */
+    if (heap->last_extent != NULL)
+        heap->last_extent->next = extent;
+    else
+        heap->extents = extent;
+    heap->last_extent = extent;
     heap->extent_regions += extent->region_count;
     return extent;
 }

@@ -19,16 +19,21 @@
 /* A region is full enough when no more than this share of it is free. */
 #define FREE_SHARE 8
 
+/* Regions on base pages are the oldest: the walk ends when it has seen all of them. */
 static struct hm_region *
 find_candidate(const struct hm_heap *heap)
 {
     uint32_t enough_pages = heap->region_pages - heap->region_pages / FREE_SHARE;
+    size_t left_count = heap->base_regions;
     struct hm_region *region = NULL;
 
-    while ((region = hm_pheap_next_region(heap, region)) != NULL)
-        if (region->state == HM_REGION_OPEN && region->backing == HM_BACKING_4K
-            && region->used_pages >= enough_pages)
+    while (left_count > 0 && (region = hm_pheap_next_region(heap, region)) != NULL) {
+        if (region->state != HM_REGION_OPEN || region->backing != HM_BACKING_4K)
+            continue;
+        if (region->used_pages >= enough_pages)
             return region;
+        left_count--;
+    }
     return NULL;
 }
 

@@ -189,3 +189,20 @@ Test(backing, verbose_tells_each_reason_once, .init = cr_redirect_stderr)
                             "/sys/kernel/mm/transparent_hugepage/enabled\n");
     rig_fini(&rig);
 }
+
+/* Whoever requires huge pages is told why there is no memory, asked or not. */
+Test(backing, a_required_backing_that_fails_is_told, .init = cr_redirect_stderr)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp");
+
+    rig.fake.thp_mode = HM_THP_ABSENT;
+    cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), -ENOMEM);
+    cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), -ENOMEM);
+    cr_assert_stderr_eq_str(
+        "huma: no huge pages: the kernel has no transparent huge pages, or none "
+        "that fit a region; cure: run a kernel with "
+        "CONFIG_TRANSPARENT_HUGEPAGE\n");
+    rig_fini(&rig);
+}
