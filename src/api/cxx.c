@@ -23,7 +23,7 @@ next_operator(const char *name)
     void *symbol = dlsym(RTLD_NEXT, name);
 
     if (symbol == NULL)
-        hm_fail("operator new: no memory, and no C++ runtime to throw bad_alloc;", 0, name);
+        hm_fail_plain("operator new: no memory, and no C++ runtime that could throw bad_alloc");
     return symbol;
 }
 

@@ -154,16 +154,17 @@ configure(void)
 {
     pthread_key_t key;
 
-    if (hm_load(&hm_process.is_configured) || environ == NULL)
+    if (__atomic_load_n(&hm_process.is_configured, __ATOMIC_ACQUIRE) || environ == NULL)
         return;
     hm_lock_take(&hm_process.lock);
     if (!hm_process.is_configured) {
-        hm_store(&hm_process.is_configured, true);
-        read_options();
         if (pthread_key_create(&key, thread_exit) == 0) {
             hm_process.exit_key = key;
             hm_store(&hm_process.has_key, true);
         }
+        /* release: who sees it sees the key. What follows may allocate, and comes here again. */
+        __atomic_store_n(&hm_process.is_configured, true, __ATOMIC_RELEASE);
+        read_options();
         (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
     }
     hm_lock_give(&hm_process.lock);

@@ -20,6 +20,7 @@ hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const struct
                 const struct hm_geom *geom)
 {
     *backing = (struct hm_backing){ .os = os, .conf = conf, .geom = *geom };
+    backing->thp_mode = os->thp_mode(os->ctx);
 }
 
 /* Tell of the first fallback of each kind that somebody could do something about: when asked to,
@@ -27,13 +28,13 @@ hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const struct
 static void
 say_reason(const struct hm_backing *backing, enum hm_reason reason)
 {
-    char buf[256];
-    struct hm_fmt out = hm_fmt_init(buf, sizeof(buf), 2);
-
     bool is_required = !hm_chain_has(&backing->conf->backing, HM_BACKING_4K);
+    char buf[256];
+    struct hm_fmt out;
 
     if (reason == HM_REASON_HEAP_SMALL || !(backing->conf->verbose || is_required))
         return;
+    out = hm_fmt_init(buf, sizeof(buf), 2);
     hm_fmt_str(&out, "huma: no huge pages: ");
     hm_fmt_str(&out, hm_reason_sentence(reason));
     hm_fmt_str(&out, "; cure: ");
@@ -55,25 +56,16 @@ count_reason(struct hm_backing *backing, enum hm_reason reason, size_t len_bytes
 }
 
 static struct hm_pick
-pick_for(struct hm_backing *backing, size_t heap_bytes)
+pick_for(const struct hm_backing *backing, size_t heap_bytes)
 {
     struct hm_pick_in in = {
         .chain = &backing->conf->backing,
         .geom = &backing->geom,
-        .thp_mode = HM_THP_MADVISE,
+        .thp_mode = backing->thp_mode,
         .heap_bytes = heap_bytes,
         .huge_start_bytes = backing->conf->huge_start_bytes,
     };
-    struct hm_pick pick = hm_pick_backing(&in);
 
-    /* Small processes never get as far as reading sysfs. */
-    if (pick.kind != HM_BACKING_THP)
-        return pick;
-    if (!backing->has_thp_mode) {
-        backing->thp_mode = backing->os->thp_mode(backing->os->ctx);
-        backing->has_thp_mode = true;
-    }
-    in.thp_mode = backing->thp_mode;
     return hm_pick_backing(&in);
 }
 

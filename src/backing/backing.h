@@ -18,8 +18,7 @@ struct hm_backing {
     const struct hm_os *os;                 /* const */
     const struct hm_conf *conf;             /* const; may be filled in after the first requests */
     struct hm_geom geom;                    /* const */
-    enum hm_thp_mode thp_mode;              /* valid once has_thp_mode */
-    bool has_thp_mode;                      /* read when the first huge page is wanted */
+    enum hm_thp_mode thp_mode;              /* as found at start; const */
     uint64_t reason_count[HM_REASON_COUNT]; /* fallbacks, in regions */
 };
 

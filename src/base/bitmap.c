@@ -112,7 +112,7 @@ hm_bitmap_find_clear_run(const uint64_t *bits, size_t bit_count, size_t run_coun
         if (start_idx + run_count > bit_count)
             break;
         end_idx = hm_bitmap_next_set(bits, bit_count, start_idx);
-        if (end_idx - start_idx >= run_count && end_idx >= start_idx)
+        if (end_idx - start_idx >= run_count)
             return start_idx;
         idx = end_idx > start_idx ? end_idx : start_idx + 1;
     }

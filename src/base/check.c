@@ -28,6 +28,19 @@ hm_fail(const char *what, uintptr_t addr, const char *why)
 }
 
 void
+hm_fail_plain(const char *what)
+{
+    char buf[256];
+    struct hm_fmt out = hm_fmt_init(buf, sizeof(buf), 2);
+
+    hm_fmt_str(&out, "huma: ");
+    hm_fmt_str(&out, what);
+    hm_fmt_str(&out, "\n");
+    hm_fmt_flush(&out);
+    abort();
+}
+
+void
 hm_assert_fail(const char *cond, const char *file, int line)
 {
     char buf[256];

@@ -18,6 +18,9 @@
  */
 HM_NORETURN HM_COLD void hm_fail(const char *what, uintptr_t addr, const char *why);
 
+/* The same without an address: "huma: WHAT". */
+HM_NORETURN HM_COLD void hm_fail_plain(const char *what);
+
 HM_NORETURN HM_COLD void hm_assert_fail(const char *cond, const char *file, int line);
 
 #ifdef HM_DEBUG

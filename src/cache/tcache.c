@@ -7,6 +7,8 @@
  */
 #include "cache/tcache.h"
 
+#include <errno.h>
+
 #include "cache/remote.h"
 #include "cache/thread.h"
 
@@ -100,21 +102,16 @@ hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx)
     if (hm_load(&cache->pending) != NULL)
         hm_remote_collect(cache);
     span = cache->current[class_idx];
-    if (!hm_span_next_word(span)) {
+    /* More than once if an adopted span turns out to be full. */
+    while (!hm_span_next_word(span)) {
         retire_current(cache, class_idx);
-        do {
-            span = next_span(cache, class_idx);
-            if (span == NULL)
-                return NULL;
-            span->used++;
-            cache->is_held[class_idx] = true;
-            hm_store(&span->owner, cache);
-            set_current(cache, class_idx, span);
-            /* An adopted span may turn out to be full. */
-            if (hm_span_next_word(span))
-                break;
-            retire_current(cache, class_idx);
-        } while (true);
+        span = next_span(cache, class_idx);
+        if (span == NULL)
+            return NULL;
+        span->used++;
+        cache->is_held[class_idx] = true;
+        hm_store(&span->owner, cache);
+        set_current(cache, class_idx, span);
     }
     return hm_span_pop(span, *span->word);
 }
@@ -149,13 +146,17 @@ release_idle(struct hm_tcache *cache)
 
 /* A current span is held while it is empty, so that a program that takes and frees one block in
  * turn does not come here each time. But a program that frees much would leave an empty span in
- * each class, each perhaps the last in its huge page: after some releases no span is held. */
+ * each class, each perhaps the last in its huge page: after some releases no span is held.
+ * The fast path of free() comes here directly, so errno is kept here. */
 void
 hm_tcache_release(struct hm_tcache *cache, struct hm_span *span)
 {
+    int saved_errno = errno;
+
     release_span(cache, span);
     if (++cache->release_count % RELEASES_PER_SWEEP == 0)
         release_idle(cache);
+    errno = saved_errno;
 }
 
 void

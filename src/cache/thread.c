@@ -132,13 +132,19 @@ static void
 recount(struct hm_span *span, bool is_current)
 {
     uint64_t *remote = hm_span_remote(span);
+    uint32_t used;
 
     for (unsigned i = 0; i < span->word_count; i++) {
+        if (remote[i] == 0)
+            continue;
         span->bits[i] |= remote[i];
         remote[i] = 0;
     }
-    span->remote_count = 0;
-    span->used = hm_span_live_count(span) + is_current;
+    used = hm_span_live_count(span) + is_current;
+    if (span->remote_count != 0)
+        span->remote_count = 0;
+    if (span->used != used)
+        span->used = used;
 }
 
 /* A span of the child's own thread, which was in the middle of fork() and of nothing else. */

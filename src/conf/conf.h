@@ -10,7 +10,8 @@
 
 #include "base/units.h"
 
-/* Where the memory of a range may come from. */
+/* Where the memory of a range may come from. This version serves thp and 4k; the others have their
+ * place in reports. */
 enum hm_backing_kind {
     HM_BACKING_HUGETLB, /* pages of the reserved pool */
     HM_BACKING_THP,     /* transparent huge pages */

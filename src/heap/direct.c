@@ -60,11 +60,16 @@ hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_
     uintptr_t addr = inout_map->addr;
     size_t old_bytes = inout_map->len_bytes;
     uintptr_t to_addr = addr;
+    int rc = os->remap(os->ctx, addr, old_bytes, 0, new_bytes);
 
-    if (os->remap(os->ctx, addr, old_bytes, 0, new_bytes) != 0) {
+    /* Only for want of room: whatever else the kernel objects to, it would object to again, and
+     * some kernels only after they have unmapped the target. */
+    if (rc != 0 && rc != -ENOMEM)
+        return -ENOMEM;
+    if (rc != 0) {
         if (os->reserve(os->ctx, new_bytes, hm_region_bytes(&heap->geom), &to_addr) != 0)
             return -ENOMEM;
-        if (hm_pagemap_prepare(&heap->pagemap, &heap->meta, to_addr) != 0
+        if (hm_pagemap_prepare(&heap->pagemap, &heap->meta, to_addr, 1) != 0
             || os->remap(os->ctx, addr, old_bytes, to_addr, new_bytes) != 0) {
             (void)os->unmap(os->ctx, to_addr, new_bytes);
             return -ENOMEM;

@@ -28,7 +28,7 @@ int hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
 /* Next on the free walk: os->unmap (os/os_map.c). */
 void hm_direct_unmap(struct hm_heap *heap, const struct hm_mapping *map);
 
-/* Resize, in place or by moving pages; the pagemap is ready for the new address. Returns 0, or
+/* Resize, in place or by moving pages, and prepare the pagemap for the new address. Returns 0, or
  * -ENOMEM and nothing changed. */
 int hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_bytes);
 

@@ -42,9 +42,9 @@ make_leaves(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, uintpt
 }
 
 int
-hm_pagemap_prepare(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr)
+hm_pagemap_prepare(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, size_t len_bytes)
 {
-    return make_leaves(map, meta, addr, addr);
+    return make_leaves(map, meta, addr, addr + len_bytes - 1);
 }
 
 int

@@ -31,8 +31,9 @@ struct hm_pagemap {
 /* `root` is HM_ROOT_COUNT zeros, or NULL to have them made. Returns 0 or -ENOMEM. */
 int hm_pagemap_init(struct hm_pagemap *map, struct hm_meta *meta, struct hm_span ***root);
 
-/* Make sure that hm_pagemap_set will not fail for `addr`. Returns 0 or -ENOMEM. */
-int hm_pagemap_prepare(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr);
+/* Make sure that hm_pagemap_set will not fail in the range. Returns 0 or -ENOMEM. */
+int hm_pagemap_prepare(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr,
+                       size_t len_bytes);
 
 /* Enter `span` (NULL to clear) for all grains of the range. Returns 0, or -ENOMEM with nothing
  * entered. Clearing never fails. */

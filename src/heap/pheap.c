@@ -108,6 +108,7 @@ mark_open(struct hm_heap *heap, struct hm_region *region)
     if (region->state == HM_REGION_KEPT)
         hm_pheap_unkeep(heap, region);
     region->state = HM_REGION_OPEN;
+    region->is_refused = false;
     hm_bitmap_set_run(region->extent->in_use, hm_region_idx(region, &heap->geom), 1);
     heap->open_count++;
     if (region->backing == HM_BACKING_4K) {
@@ -155,14 +156,13 @@ open_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx, si
     return 0;
 }
 
-/* Whether spans at both ends of an extent can be entered in the page map. */
+/* Whether spans anywhere in an extent can be entered in the page map. */
 static bool
 has_page_map(struct hm_heap *heap, const struct hm_extent *extent)
 {
-    size_t len_bytes = extent->region_count << heap->geom.region_shift;
-
-    return hm_pagemap_prepare(&heap->pagemap, &heap->meta, extent->addr) == 0
-           && hm_pagemap_prepare(&heap->pagemap, &heap->meta, extent->addr + len_bytes - 1) == 0;
+    return hm_pagemap_prepare(&heap->pagemap, &heap->meta, extent->addr,
+                              extent->region_count << heap->geom.region_shift)
+           == 0;
 }
 
 static struct hm_extent *
@@ -176,7 +176,8 @@ add_extent(struct hm_heap *heap, size_t region_count)
     if (wish_count > EXTENT_MAX_REGIONS)
         wish_count = EXTENT_MAX_REGIONS;
     extent = hm_extent_create(heap->os, &heap->meta, &heap->geom, region_count, wish_count);
-    /* Under RLIMIT_AS the wish may leave no room for the page map. */
+    /* Under RLIMIT_AS the wish may leave no room for the page map. The structs of an extent that is
+     * given up, a few hundred bytes, are not used again. */
     if (extent != NULL && !has_page_map(heap, extent) && region_count < wish_count) {
         (void)heap->os->unmap(heap->os->ctx, extent->addr,
                               extent->region_count << heap->geom.region_shift);

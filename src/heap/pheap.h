@@ -29,7 +29,7 @@ int hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages,
 
 /* Give pages back that hm_pheap_take gave out; also the tail of a run. May return memory to the
  * kernel. Next on the free walk: hm_purge_emptied (heap/purge.c).
- *   region  the region in which `addr` lies */
+ *   region  any region of the extent in which `addr` lies */
 void hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr,
                    size_t len_pages);
 

@@ -14,14 +14,13 @@
 
 #include "heap/pheap.h"
 
-/* Empty regions kept: in a heap below the ramp; above it so many, and one for KEPT_SHARE in use. */
-#define KEPT_SMALL_COUNT 1
-#define KEPT_MIN_COUNT 4
+/* Empty regions kept: this many bytes of them, at least one, and one for KEPT_SHARE in use. */
+#define KEPT_MIN_BYTES (8 * HM_MIB)
 #define KEPT_SHARE 32
 
 /* Free base pages kept in open regions: this many bytes, or this share of the heap if that is
  * more. */
-#define DIRTY_MIN_BYTES (512 * HM_KIB)
+#define DIRTY_MIN_BYTES (4 * HM_MIB)
 #define DIRTY_SHARE 16
 
 void
@@ -108,13 +107,13 @@ discard_loose_pages(struct hm_heap *heap)
     return given_bytes;
 }
 
-/* How many empty regions may stay. Below the ramp one is enough to swing with. */
+/* How many empty regions may stay. */
 static size_t
 keep_limit(const struct hm_heap *heap)
 {
-    if (hm_heap_bytes(heap) < heap->backing.conf->huge_start_bytes)
-        return KEPT_SMALL_COUNT;
-    return KEPT_MIN_COUNT + heap->open_count / KEPT_SHARE;
+    size_t min_count = KEPT_MIN_BYTES >> heap->geom.region_shift;
+
+    return (min_count > 0 ? min_count : 1) + heap->open_count / KEPT_SHARE;
 }
 
 /* Close kept regions, the oldest first, until `keep_count` are left or the kernel refuses. */

@@ -11,6 +11,8 @@
  */
 #include "heap/ramp.h"
 
+#include <errno.h>
+
 #include "heap/pheap.h"
 
 /* Collapses may take this share of the time since the heap was made. */
@@ -30,7 +32,7 @@ find_candidate(const struct hm_heap *heap)
     while (left_count > 0 && (region = hm_pheap_next_region(heap, region)) != NULL) {
         if (region->state != HM_REGION_OPEN || region->backing != HM_BACKING_4K)
             continue;
-        if (region->used_pages >= enough_pages)
+        if (region->used_pages >= enough_pages && !region->is_refused)
             return region;
         left_count--;
     }
@@ -43,6 +45,7 @@ hm_ramp_collapse_one(struct hm_heap *heap)
     const struct hm_os *os = heap->os;
     struct hm_region *region;
     uint64_t begin_ns;
+    int rc;
 
     if (heap->base_regions == 0 || !hm_backing_wants_huge(&heap->backing, hm_heap_bytes(heap)))
         return;
@@ -52,11 +55,14 @@ hm_ramp_collapse_one(struct hm_heap *heap)
     region = find_candidate(heap);
     if (region == NULL)
         return;
-    if (hm_backing_collapse(&heap->backing, region->addr, hm_region_bytes(&heap->geom)) == 0) {
+    rc = hm_backing_collapse(&heap->backing, region->addr, hm_region_bytes(&heap->geom));
+    if (rc == 0) {
         region->backing = HM_BACKING_THP;
         heap->base_regions--;
         heap->dirty_free_pages -= region->dirty_pages - region->used_pages;
         heap->collapse_count++;
+    } else if (rc == -EINVAL) {
+        region->is_refused = true;
     }
     heap->collapse_ns += os->now_ns(os->ctx) - begin_ns;
 }

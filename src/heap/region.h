@@ -33,6 +33,7 @@ struct hm_region {
     uint32_t dirty_pages;
     uint8_t state;   /* enum hm_region_state */
     uint8_t backing; /* enum hm_backing_kind; valid unless closed */
+    bool is_refused; /* the kernel would not collapse it since it was opened (ramp.c) */
     uint64_t bits[]; /* HM_BITMAP_WORDS(pages) words of pages in use, then as many of dirty pages */
 };
 

@@ -6,6 +6,7 @@
  * Idea        The core calls the kernel only through struct hm_os, and only on slow paths. Tests
  *             hand in a fake kernel whose huge pages cost one word each, one that fails the n-th
  *             call, or a recorder.
+ *             Only messages to people, which are written to a descriptor, go past it (base/fmt.c).
  * Contract    Addresses and lengths are multiples of the base page. Functions return 0 or a
  *             negative errno and leave outputs untouched on failure. None of them allocates. errno
  *             is not preserved.
@@ -34,7 +35,7 @@ struct hm_machine {
     struct hm_geom geom;
 };
 
-/* The administrator's word on transparent huge pages, as it stands now. */
+/* The administrator's word on transparent huge pages, as found at start. */
 enum hm_thp_mode {
     HM_THP_ABSENT, /* the kernel has no transparent huge pages */
     HM_THP_NEVER,
@@ -95,11 +96,12 @@ struct hm_geom hm_os_geometry(size_t page_bytes, size_t hpage_bytes);
  * errno. */
 long hm_os_read_file(const char *path, char *buf, size_t cap_bytes);
 
+/* The same for an open descriptor, from where it stands. A cancellation point, unlike the others
+ * here. */
+long hm_os_read_all(int fd, char *buf, size_t cap_bytes);
+
 /* Open `path` for writing, created or emptied. Returns a descriptor or a negative errno. */
 int hm_os_create_file(const char *path);
-
-/* The same for an open descriptor, from where it stands. */
-long hm_os_read_all(int fd, char *buf, size_t cap_bytes);
 
 /* A descriptor set aside, and what it was open on. */
 struct hm_kept_fd {

@@ -3,8 +3,9 @@
  *
  * Problem     One binary must serve base pages of 4, 16 and 64 KiB and huge pages from 2 to 512
  *             MiB, and start-up may cost no more than a few microseconds.
- * Idea        The base page comes with the auxiliary vector; the PMD size is one sysfs file. The
- *             THP mode, which small processes never need, is read later (os_advise.c).
+ * Idea        The base page comes with the auxiliary vector, the PMD size is one sysfs file. It and
+ *             the THP mode (os_advise.c) are read at the start and never again: a process may lock
+ *             itself into a sandbox where opening a file ends it.
  */
 #include <sys/auxv.h>
 

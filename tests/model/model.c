@@ -361,7 +361,7 @@ begin_round(void)
     if (one_in(3))
         rig.conf.huge_start_bytes = one_in(2) ? 0 : below(512 * HM_MIB);
     if (one_in(6))
-        rig.fake.thp_mode = (enum hm_thp_mode)below(HM_THP_PRCTL_OFF + 1);
+        rig_thp_mode(&rig, (enum hm_thp_mode)below(HM_THP_PRCTL_OFF + 1));
     if (one_in(4))
         rig.fake.huge_room_bytes = below(64 * HM_MIB);
     caches[0] = hm_tcache_acquire(&rig.pool);

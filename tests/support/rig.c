@@ -22,6 +22,13 @@ rig_chain(struct rig *rig, const char *backing)
 }
 
 void
+rig_thp_mode(struct rig *rig, enum hm_thp_mode mode)
+{
+    rig->fake.thp_mode = mode;
+    rig->heap.backing.thp_mode = mode;
+}
+
+void
 rig_init_on(struct rig *rig, size_t page_bytes, size_t hpage_bytes)
 {
     fake_os_init(&rig->fake, page_bytes, hpage_bytes);

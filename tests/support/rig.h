@@ -27,6 +27,9 @@ void rig_init(struct rig *rig);
 void rig_init_on(struct rig *rig, size_t page_bytes, size_t hpage_bytes);
 void rig_fini(struct rig *rig);
 
+/* The THP mode as it would have been found when the heap was made. */
+void rig_thp_mode(struct rig *rig, enum hm_thp_mode mode);
+
 /* Replace the chain: rig_chain(rig, "thp"). */
 void rig_chain(struct rig *rig, const char *backing);
 

@@ -137,6 +137,19 @@ Test(direct, a_failed_resize_changes_nothing)
     }
 }
 
+/* What the kernel objects to for other reasons than room, it would object to elsewhere, too. */
+Test(direct, moves_only_for_want_of_room)
+{
+    struct hm_mapping mapping = map(64 * HM_MIB, 4096);
+    uint64_t reserve_count = rig.fake.call_count[FAKE_RESERVE];
+
+    fake_os_fail(&rig.fake, FAKE_REMAP, 1, EFAULT, false);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 128 * HM_MIB), -ENOMEM);
+    cr_assert_eq(rig.fake.call_count[FAKE_REMAP], 1);
+    cr_assert_eq(rig.fake.call_count[FAKE_RESERVE], reserve_count);
+    hm_direct_unmap(&rig.heap, &mapping);
+}
+
 /* munmap can fail for want of map entries; the memory goes back all the same. */
 Test(direct, a_refused_unmap_gives_the_memory_back)
 {
@@ -154,7 +167,7 @@ Test(direct, a_chain_without_base_pages_fails_where_huge_ones_are_off)
     struct hm_mapping mapping = { 0 };
 
     rig_chain(&rig, "thp");
-    rig.fake.thp_mode = HM_THP_NEVER;
+    rig_thp_mode(&rig, HM_THP_NEVER);
     cr_assert_eq(hm_direct_map(&rig.heap, 64 * HM_MIB, 4096, &mapping), -ENOMEM);
     cr_assert_eq(rig.fake.space.reserved_bytes, 0);
 }

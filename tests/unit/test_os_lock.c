@@ -85,3 +85,46 @@ Test(os_lock, a_sleeper_is_woken)
         cr_assert_eq(errnos[i], 77);
     }
 }
+
+static void *
+run_flag(void *arg)
+{
+    hm_lock_take(&lock);
+    __atomic_store_n((bool *)arg, true, __ATOMIC_RELEASE);
+    hm_lock_give(&lock);
+    return NULL;
+}
+
+/* Over fork() the holder passes through its own lock; everybody else waits. */
+Test(os_lock, held_over_fork)
+{
+    bool has_passed = false;
+    pthread_t thread;
+
+    hm_lock_take_for_fork(&lock);
+    for (int i = 0; i < 3; i++) {
+        hm_lock_take(&lock);
+        hm_lock_take(&lock);
+        hm_lock_give(&lock);
+        hm_lock_give(&lock);
+    }
+    cr_assert_neq(lock.word, 0, "still held");
+    cr_assert_eq(pthread_create(&thread, NULL, run_flag, &has_passed), 0);
+    usleep(20000);
+    cr_assert(!__atomic_load_n(&has_passed, __ATOMIC_ACQUIRE));
+    hm_lock_give_after_fork(&lock);
+    pthread_join(thread, NULL);
+    cr_assert(has_passed);
+    cr_assert_eq(lock.word, 0);
+}
+
+Test(os_lock, is_free_in_the_child_after_a_reset)
+{
+    hm_lock_take_for_fork(&lock);
+    hm_lock_take(&lock);
+    hm_lock_reset(&lock);
+    hm_lock_take(&lock);
+    hm_lock_give(&lock);
+    cr_assert_eq(lock.word, 0);
+    cr_assert_eq(lock.depth, 0);
+}

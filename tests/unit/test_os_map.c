@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -205,4 +206,16 @@ Test(os_map, the_thp_mode_is_one_of_five)
     cr_assert_leq(mode, HM_THP_PRCTL_OFF);
     cr_assert(mode != HM_THP_ABSENT
               || access("/sys/kernel/mm/transparent_hugepage/enabled", R_OK) != 0);
+}
+
+/* What a process may forbid itself, it can be told by the mode. */
+Test(os_map, the_thp_mode_knows_of_prctl)
+{
+    enum hm_thp_mode mode = os->thp_mode(os->ctx);
+
+    if (mode != HM_THP_MADVISE && mode != HM_THP_ALWAYS)
+        cr_skip("transparent huge pages are switched off here");
+    if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0)
+        cr_skip("this kernel knows no PR_SET_THP_DISABLE");
+    cr_assert_eq(os->thp_mode(os->ctx), HM_THP_PRCTL_OFF);
 }

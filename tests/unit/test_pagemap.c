@@ -106,9 +106,9 @@ Test(pagemap, prepares)
     uintptr_t addr = (uintptr_t)11 << (HM_GRAIN_SHIFT + HM_LEAF_SHIFT);
 
     fake_os_fail(&fake, FAKE_MAP_META, 1, ENOMEM, true);
-    cr_assert_eq(hm_pagemap_prepare(&map, &meta, addr), -ENOMEM);
+    cr_assert_eq(hm_pagemap_prepare(&map, &meta, addr, 1), -ENOMEM);
     fake_os_heal(&fake);
-    cr_assert_eq(hm_pagemap_prepare(&map, &meta, addr), 0);
+    cr_assert_eq(hm_pagemap_prepare(&map, &meta, addr, 1), 0);
     cr_assert_null(hm_pagemap_get(&map, addr));
     fake_os_fail(&fake, FAKE_MAP_META, 1, ENOMEM, true);
     cr_assert_eq(hm_pagemap_set(&map, &meta, addr, 1, SPAN_A), 0);

@@ -278,3 +278,30 @@ Test(pheap, no_memory_leaves_the_heap_as_it_was)
     give(&run);
     check("healed");
 }
+
+/* A check that finds nothing proves nothing. */
+Test(pheap, the_check_finds_damage)
+{
+    struct hm_run run = take(100, 1);
+    struct hm_region *region = run.region;
+    struct hm_region saved = *region;
+    uint64_t *dirty = hm_region_dirty_bits(region, 512);
+
+#define EXPECT_BROKEN(damage, repair)                                                              \
+    damage;                                                                                        \
+    cr_expect_not_null(hm_pheap_check(&rig.heap), #damage);                                        \
+    repair;                                                                                        \
+    cr_assert_null(hm_pheap_check(&rig.heap), #repair)
+
+    EXPECT_BROKEN(region->used_pages++, region->used_pages--);
+    EXPECT_BROKEN(region->longest_free_pages--, region->longest_free_pages++);
+    EXPECT_BROKEN(region->dirty_pages--, region->dirty_pages++);
+    EXPECT_BROKEN(region->bits[3] |= 1, region->bits[3] = 0);
+    EXPECT_BROKEN(dirty[0] ^= 3u << 30; dirty[2] = 3, dirty[0] ^= 3u << 30; dirty[2] = 0);
+    EXPECT_BROKEN(region->state = HM_REGION_KEPT, region->state = saved.state);
+    EXPECT_BROKEN(region->extent->in_use[0] = 0, region->extent->in_use[0] = 1);
+    EXPECT_BROKEN(rig.heap.fits_map[0] ^= 2, rig.heap.fits_map[0] ^= 2);
+    EXPECT_BROKEN(rig.heap.used_pages--, rig.heap.used_pages++);
+    EXPECT_BROKEN(rig.heap.open_count++, rig.heap.open_count--);
+    EXPECT_BROKEN(rig.heap.kept_count++, rig.heap.kept_count--);
+}

@@ -103,6 +103,15 @@ Test(ramp, a_failed_collapse_is_counted_and_changes_nothing)
     cr_assert_gt(rig.heap.collapse_count, 0, "it is tried again");
 }
 
+/* EINVAL says that a region can never be collapsed: it is not tried again while it is open. */
+Test(ramp, a_region_refused_for_good_is_left_alone)
+{
+    fake_os_fail(&rig.fake, FAKE_COLLAPSE, 1, EINVAL, true);
+    grow(256 * HM_MIB);
+    cr_assert_eq(rig.fake.call_count[FAKE_COLLAPSE], rig.conf.huge_start_bytes / REGION);
+    cr_assert_eq(rig.heap.collapse_count, 0);
+}
+
 Test(ramp, the_administrator_is_obeyed)
 {
     static const enum hm_thp_mode modes[] = { HM_THP_NEVER, HM_THP_PRCTL_OFF, HM_THP_ABSENT };
@@ -110,7 +119,7 @@ Test(ramp, the_administrator_is_obeyed)
     for (size_t i = 0; i < 3; i++) {
         rig_fini(&rig);
         rig_init(&rig);
-        rig.fake.thp_mode = modes[i];
+        rig_thp_mode(&rig, modes[i]);
         grow(64 * HM_MIB);
         cr_assert_eq(huge_bytes(), 0);
         cr_assert_eq(rig.fake.call_count[FAKE_COLLAPSE], 0);

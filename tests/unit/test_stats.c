@@ -107,9 +107,27 @@ Test(stats, the_text_says_what_counts)
         cr_assert_eq(strncmp(line, "huma: ", 6), 0, "every line is marked: %s", line);
 }
 
+Test(stats, sizes_are_told_with_two_digits_at_least)
+{
+    static const struct {
+        uint64_t bytes;
+        const char *expected;
+    } rows[] = {
+        { 5 * HM_KIB, " 5 KiB" },       { 10 * HM_MIB - HM_KIB, " 10239 KiB" },
+        { 10 * HM_MIB, " 10 MiB" },     { 10 * HM_GIB, " 10 GiB" },
+        { 5000 * HM_GIB, " 5000 GiB" },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        stats = (struct hm_stats){ .live_bytes = rows[i].bytes };
+        print_text();
+        cr_expect_not_null(strstr(text, rows[i].expected), "%s in: %s", rows[i].expected, text);
+    }
+}
+
 Test(stats, the_text_names_reasons_with_counts)
 {
-    rig.fake.thp_mode = HM_THP_NEVER;
+    rig_thp_mode(&rig, HM_THP_NEVER);
     alloc(64 * HM_MIB);
     hm_stats_read(&rig.pool, true, &stats);
     print_text();

@@ -135,6 +135,43 @@ Test(tcache, trim_keeps_what_is_in_use)
     rig_free(&rig, cache, used);
 }
 
+/* A program that tears down much leaves no empty span behind in the classes that it used before. */
+Test(tcache, idle_current_spans_go_when_much_is_freed)
+{
+    static uintptr_t addrs[2000];
+    uintptr_t last = alloc(32);
+
+    for (size_t size = 64; size <= 1024; size *= 2)
+        rig_free(&rig, cache, alloc(size));
+    cr_assert_eq(rig.heap.span_count, 6, "held for the next request");
+    for (int i = 0; i < 2000; i++)
+        addrs[i] = alloc(2000);
+    for (int i = 0; i < 2000; i++)
+        rig_free(&rig, cache, addrs[i]);
+    cr_assert_leq(rig.heap.span_count, 2, "%zu spans are left", rig.heap.span_count);
+    rig_free(&rig, cache, last);
+    cr_assert_leq(rig.heap.span_count, 1, "nor is the one held whose last block goes later");
+    cr_assert_null(span_at(last));
+    cr_assert_neq(alloc(32), 0);
+}
+
+/* Remote frees may empty a current span that is not held, just when its owner wants a slot. */
+Test(tcache, a_current_span_that_others_emptied)
+{
+    uintptr_t addr = alloc(5000);
+    struct hm_span *span = span_at(addr);
+
+    hm_tcache_trim(cache);
+    cr_assert_eq(cache->current[span->class_idx], span);
+    while (*span->word != 0)
+        rig_free(&rig, NULL, alloc(5000));
+    rig_free(&rig, NULL, addr);
+    addr = alloc(5000);
+    cr_assert_neq(addr, 0);
+    cr_assert_not_null(span_at(addr));
+    cr_assert_eq(hm_span_live_count(span_at(addr)), 1);
+}
+
 Test(tcache, a_small_thread_owns_little)
 {
     for (unsigned k = 0; k < HM_CLASS_COUNT; k++)
