@@ -44,7 +44,8 @@ units=()
 for unit in "$builddir"/tests/unit/test_*; do
     case $unit in
     *.* | */test_os_* | */test_fake_os) ;;
-    */test_check | */test_class | */test_geometry | */test_list | */test_pick) ;;
+    */test_check | */test_class | */test_conf | */test_fmt | */test_geometry) ;;
+    */test_list | */test_pick) ;;
     *) units+=("$unit") ;;
     esac
 done
