@@ -10,7 +10,8 @@
  * State       hm_process and hm_thread_cache: the only mutable globals of the library.
  * Locking     hm_process.lock, spare_lock (rank 1), then heap.lock (rank 2). fork() holds
  *             spare_lock and heap.lock across, so that the child finds neither held by a thread
- *             that it does not have.
+ *             that it does not have; the forking thread itself passes through both, for handlers
+ *             of other libraries that allocate.
  */
 #include "api/process.h"
 

@@ -87,7 +87,7 @@ next_span(struct hm_tcache *cache, unsigned class_idx)
         span = hm_span_create(cache->pool->heap, class_idx, cache->owned_count[class_idx]);
         if (span == NULL)
             return NULL;
-        /* release: pairs with the acquire in hm_remote_free */
+        /* release: pairs with the acquire in announce (remote.c) */
         __atomic_store_n(&span->home, cache, __ATOMIC_RELEASE);
     }
     cache->owned_count[class_idx]++;
