@@ -165,7 +165,7 @@ huma_logged() # LOG COMMAND...
 # Bring a build folder up to date: bootstrap, configure, make, each only when its inputs changed.
 huma_build() # FOLDER [CONFIGURE-ARGUMENT...]
 {
-    local build=$1 what='' newer
+    local build=$1 what='' newer key
     shift
     mkdir -p "$build"
     cd "$huma_root" || return
@@ -176,11 +176,13 @@ huma_build() # FOLDER [CONFIGURE-ARGUMENT...]
         huma_logged "$build/bootstrap.log" ./bootstrap || return
         touch configure
     fi
-    if [ -n "$what" ] || [ ! -e "$build/Makefile" ] || [ "$*" != "$(cat "$build/.configured" 2>/dev/null)" ]; then
+    # Criterion may have been installed since: quickstart builds without it, run-tests with it.
+    key="$* criterion $(pkg-config --modversion criterion 2>/dev/null || echo none)"
+    if [ -n "$what" ] || [ ! -e "$build/Makefile" ] || [ "$key" != "$(cat "$build/.configured" 2>/dev/null)" ]; then
         what="${what}configure, "
         rm -f "$build/.configured"
         (cd "$build" && huma_logged configure.log "$huma_root/configure" "$@") || return
-        printf '%s\n' "$*" >"$build/.configured"
+        printf '%s\n' "$key" >"$build/.configured"
     fi
     huma_say "build: ${what}make in ${build#"$huma_root"/}"
     huma_make "$build" all
