@@ -44,50 +44,55 @@ alloc_large(size_t size_bytes, size_t align_bytes, bool *out_is_zero)
     return mem;
 }
 
+/* The thread has no cache yet, or no more. */
+static HM_COLD void *
+alloc_first(size_t size_bytes)
+{
+    int saved_errno = errno;
+    unsigned class_idx = hm_class_of(size_bytes);
+    struct hm_tcache *cache = hm_process_attach();
+    void *mem
+        = cache != NULL ? hm_tcache_alloc(cache, class_idx) : hm_process_alloc_spare(class_idx);
+
+    errno = saved_errno;
+    return mem;
+}
+
 /* Everything that the fast path leaves: no cache yet, no free slot at hand, or a large block. Next
  * on the allocation walk: hm_tcache_alloc_slow (cache/tcache.c) or hm_large_alloc
  * (span/large.c). */
 static HM_NOINLINE void *
 malloc_slow(size_t size_bytes)
 {
-    int saved_errno = errno;
-    unsigned class_idx;
-    struct hm_tcache *cache;
+    struct hm_tcache *cache = hm_thread_cache;
     void *mem;
 
     if (size_bytes > HM_SMALL_MAX_BYTES)
         return alloc_large(size_bytes, ALIGN_MIN_BYTES, NULL);
-    class_idx = hm_class_of(size_bytes);
-    cache = hm_process_attach();
-    if (cache != NULL)
-        mem = hm_tcache_alloc(cache, class_idx);
+    if (HM_LIKELY(cache != &hm_tcache_empty))
+        mem = hm_tcache_alloc_slow(cache, hm_class_of(size_bytes));
     else
-        mem = hm_process_alloc_spare(class_idx);
-    if (mem == NULL)
-        return no_memory();
-    errno = saved_errno;
-    return mem;
+        mem = alloc_first(size_bytes);
+    return HM_LIKELY(mem != NULL) ? mem : no_memory();
 }
 
-/* The way of most allocations: the current span of the size's class has a free slot in its current
- * word. Next on the allocation walk: malloc_slow, above. */
+/* The way of most allocations: the current span of the size's class has a ready slot. Next on the
+ * allocation walk: malloc_slow, above. */
 HM_EXPORT void *
 malloc(size_t size)
 {
     struct hm_tcache *cache = hm_thread_cache;
     struct hm_span *span;
-    uint64_t word;
+    void *mem;
 
     if (HM_LIKELY(size <= HM_BY_SIZE_MAX_BYTES))
         span = cache->by_size[(size + 15) >> 4];
     else if (HM_LIKELY(size <= HM_SMALL_MAX_BYTES))
-        span = cache->current[hm_class_of(size)];
+        span = cache->by_class[hm_class_of(size)];
     else
         return malloc_slow(size);
-    word = hm_load(span->word);
-    if (HM_UNLIKELY(word == 0))
-        return malloc_slow(size);
-    return hm_span_pop(span, word);
+    mem = hm_span_pop(span);
+    return HM_LIKELY(mem != NULL) ? mem : malloc_slow(size);
 }
 
 /* --- free ------------------------------------------------------------------------------------- */
@@ -106,9 +111,10 @@ not_ours(uintptr_t addr, const char *call)
 /* NULL, blocks of other threads, blocks of full spans, large blocks, and misuse. Next on the free
  * walk: hm_tcache_free_slow (cache/tcache.c) or hm_large_free (span/large.c). */
 static HM_NOINLINE void
-free_slow(uintptr_t addr, struct hm_span *span)
+free_slow(uintptr_t addr)
 {
     int saved_errno = errno;
+    struct hm_span *span = hm_pagemap_get(&hm_process.heap.pagemap, addr);
 
     if (addr == 0)
         return;
@@ -121,18 +127,30 @@ free_slow(uintptr_t addr, struct hm_span *span)
     errno = saved_errno;
 }
 
+/* Everything beyond the first leaf of the pagemap. */
+static HM_NOINLINE void
+free_far(uintptr_t addr)
+{
+    struct hm_span *span = hm_pagemap_get(&hm_process.heap.pagemap, addr);
+
+    if (HM_UNLIKELY(span == NULL) || HM_UNLIKELY(hm_load(&span->owner) != hm_thread_id())
+        || HM_UNLIKELY(!hm_tcache_free(span, addr)))
+        free_slow(addr);
+}
+
 /* The way of most frees: the block lies in a span of this thread. Next on the free walk:
  * hm_tcache_free (cache/tcache.h). */
 HM_EXPORT void
 free(void *ptr)
 {
     uintptr_t addr = (uintptr_t)ptr;
-    struct hm_span *span = hm_pagemap_get_in(hm_process_root, addr);
-    struct hm_tcache *cache = hm_thread_cache;
+    struct hm_span *span = hm_pagemap_get_near(&hm_process.heap.pagemap, addr);
 
-    if (HM_UNLIKELY(span == NULL) || HM_UNLIKELY(hm_load(&span->owner) != cache)
-        || HM_UNLIKELY(!hm_tcache_free(cache, span, addr)))
-        free_slow(addr, span);
+    if (HM_UNLIKELY(span == NULL))
+        free_far(addr);
+    else if (HM_UNLIKELY(hm_load(&span->owner) != hm_thread_id())
+             || HM_UNLIKELY(!hm_tcache_free(span, addr)))
+        free_slow(addr);
 }
 
 /* --- calloc ----------------------------------------------------------------------------------- */

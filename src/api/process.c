@@ -23,9 +23,12 @@
 
 #include "stats/print.h"
 
-struct hm_span **hm_process_root[HM_ROOT_COUNT];
+/* The root of its pagemap. Zero before the first request, so that free(NULL) and foreign pointers
+ * find it; only the parts that are written become resident. */
+static struct hm_span **process_root[HM_ROOT_COUNT];
 
-struct hm_process hm_process = { .heap.pagemap.root = hm_process_root, .report.fd = -1 };
+struct hm_process hm_process
+    = { .heap.pagemap = { .root = process_root, .near_addr = HM_NEAR_NONE }, .report.fd = -1 };
 
 #define EMPTY ((struct hm_tcache *)(uintptr_t)&hm_tcache_empty)
 
@@ -41,8 +44,7 @@ start_locked(void)
 
     hm_os_probe(&machine);
     hm_conf_defaults(&hm_process.conf);
-    if (hm_heap_init(&hm_process.heap, &hm_os_real, &hm_process.conf, &machine.geom,
-                     hm_process_root)
+    if (hm_heap_init(&hm_process.heap, &hm_os_real, &hm_process.conf, &machine.geom, process_root)
         != 0)
         return false;
     hm_pool_init(&hm_process.pool, &hm_process.heap);
@@ -192,7 +194,7 @@ hm_process_attach(void)
         return hm_thread_cache;
     if (!hm_process_start() || thread_is_ending)
         return NULL;
-    cache = hm_tcache_acquire(&hm_process.pool);
+    cache = hm_tcache_acquire(&hm_process.pool, hm_thread_id());
     if (cache == NULL)
         return NULL;
     hm_thread_cache = cache;
@@ -210,7 +212,7 @@ hm_process_alloc_spare(unsigned class_idx)
         return NULL;
     hm_lock_take(&hm_process.spare_lock);
     if (hm_process.spare == NULL)
-        hm_process.spare = hm_tcache_acquire(&hm_process.pool);
+        hm_process.spare = hm_tcache_acquire(&hm_process.pool, 0);
     if (hm_process.spare != NULL)
         mem = hm_tcache_alloc(hm_process.spare, class_idx);
     hm_lock_give(&hm_process.spare_lock);

@@ -22,11 +22,6 @@ struct hm_process {
 
 extern struct hm_process hm_process;
 
-/* The root of its pagemap, whose address free() knows without a load. Zero before the first
- * request, so that free(NULL) and foreign pointers find it; only the parts that are written become
- * resident. */
-extern struct hm_span **hm_process_root[HM_ROOT_COUNT];
-
 /* This thread's cache; the empty one until it has its own. */
 extern __thread struct hm_tcache *hm_thread_cache
     __attribute__((tls_model("initial-exec"), visibility("hidden")));

@@ -25,6 +25,18 @@
 #define hm_load(ptr) __atomic_load_n((ptr), __ATOMIC_RELAXED)
 #define hm_store(ptr, value) __atomic_store_n((ptr), (value), __ATOMIC_RELAXED)
 
+/* A word that no other living thread has, and never 0: the thread pointer. It can be compared with
+ * in one instruction, where a thread-local variable of a shared library takes two loads. */
+HM_INLINE uintptr_t
+hm_thread_id(void)
+{
+#if defined(__x86_64__) && defined(__SEG_FS)
+    return *(const uintptr_t __seg_fs *)0; /* the ABI has the thread pointer there */
+#else
+    return (uintptr_t)__builtin_thread_pointer();
+#endif
+}
+
 /* The object of type `type` whose member `member` lies at `ptr`. */
 #define hm_container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 

@@ -4,14 +4,15 @@
  * Problem     A thread frees a block of a span that another thread allocates from at this moment;
  *             the span may become empty and be given back, or change its owner, while the free is
  *             under way.
- * Idea        Two steps. First the slot's bit is set in the span's `remote` words: from now on a
- *             second free of it is caught. Then remote_count is raised. Whoever raises it from 0
- *             must announce the span to its owner: on the list `pending` of the owner's cache, or,
- *             for an orphan, by merging it under the heap's lock. The owner takes the count back to
- *             0 only for spans that it found on its list.
- *             Since `used` falls by the count, and never by a bit alone, a span cannot become empty
- *             between the two steps, nor between the second step and the announcement: until then
- *             it stays what it is, and the thread that frees may rely on it.
+ * Idea        The slot is marked as free. Then come two steps. First the slot's bit is set in the
+ *             span's `remote` words: of two threads that free it at once, one finds it set. Then
+ *             remote_count is raised. Whoever raises it from 0 must announce the span to its owner:
+ *             on the list `pending` of the owner's cache, or, for an orphan, by merging it under
+ *             the heap's lock. The owner takes the count back to 0 only for spans that it found on
+ *             its list.
+ *             Since `alarm` falls by the count, and never by a bit alone, a span cannot become
+ *             empty between the two steps, nor between the second step and the announcement: until
+ *             then it stays what it is, and the thread that frees may rely on it.
  * Locking     None, except heap->lock for orphans. Lists of pending spans are stacks that many push
  *             to and one takes whole, so that no pop can meet a node that came back.
  * Invariants  A span is on at most one list of pending spans: it is put there by the one who raised
@@ -42,33 +43,36 @@ take_pending(struct hm_tcache *cache)
     return __atomic_exchange_n(&cache->pending, NULL, __ATOMIC_SEQ_CST);
 }
 
+/* Put the slots of a word of remote bits on the list of freed ones. */
+static void
+merge_word(struct hm_span *span, unsigned word_idx, uint64_t word)
+{
+    for (uint64_t left = word; left != 0; left &= left - 1) {
+        uint64_t slot_idx = word_idx * 64 + (unsigned)__builtin_ctzll(left);
+
+        hm_span_put(span, (struct hm_slot *)hm_span_slot_addr(span, slot_idx));
+    }
+    span->uncounted += __builtin_popcountll(word);
+    /* The slot stays marked, so that a second free is found; the bit can go. */
+    (void)__atomic_fetch_and(&span->remote[word_idx], ~word, __ATOMIC_RELEASE);
+}
+
 void
 hm_remote_merge(struct hm_span *span)
 {
-    uint64_t *remote = hm_span_remote(span);
     /* The count first: every free that it counts has set its bit before. acq_rel, as in
      * hm_remote_free: whoever raises it from 0 again may write pending_next, which was read
      * before. */
     uint32_t count = __atomic_exchange_n(&span->remote_count, 0, __ATOMIC_ACQ_REL);
-
     for (unsigned i = 0; i < span->word_count; i++) {
-        uint64_t word = __atomic_load_n(&remote[i], __ATOMIC_ACQUIRE);
+        uint64_t word = __atomic_load_n(&span->remote[i], __ATOMIC_ACQUIRE);
 
-        if (word == 0)
-            continue;
-        if ((word & span->bits[i]) != 0)
-            hm_span_misuse(span,
-                           span->base
-                               + (i * 64 + (unsigned)__builtin_ctzll(word & span->bits[i]))
-                                     * span->slot_bytes,
-                           "free()");
-        /* The local bit is visible before the remote one goes, so that a second free of the slot
-         * finds one of the two, unless it looks at the first before and at the second after; then
-         * the test above catches it at the next merge. Pairs with the check in hm_remote_free. */
-        __atomic_store_n(&span->bits[i], span->bits[i] | word, __ATOMIC_RELEASE);
-        (void)__atomic_fetch_and(&remote[i], ~word, __ATOMIC_RELEASE);
+        if (word != 0)
+            merge_word(span, i, word);
     }
-    span->used -= count;
+    span->uncounted -= (int32_t)count;
+    span->alarm += span->hidden - count;
+    span->hidden = 0;
 }
 
 /* An orphan has no cache: merge at once, and give it back if that was its last block. heap->lock is
@@ -77,7 +81,7 @@ static void
 merge_orphan(struct hm_pool *pool, struct hm_span *span)
 {
     hm_remote_merge(span);
-    if (span->used == 0)
+    if (span->alarm == 0)
         hm_pool_drop_orphan(pool, span);
 }
 
@@ -128,19 +132,20 @@ announce(struct hm_pool *pool, struct hm_span *span)
 void
 hm_remote_free(struct hm_pool *pool, struct hm_span *span, uintptr_t addr)
 {
+    struct hm_slot *slot = (struct hm_slot *)addr;
     uint64_t slot_idx = hm_span_slot_idx(span, addr);
     uint64_t bit = (uint64_t)1 << (slot_idx & 63);
-    uint64_t *local;
-    uint64_t *remote;
 
-    if (slot_idx >= span->slot_count)
+    if (HM_UNLIKELY(__atomic_load_n(&span->is_torn, __ATOMIC_ACQUIRE))) {
+        hm_lock_take(&pool->heap->lock);
+        hm_span_mend(span);
+        hm_lock_give(&pool->heap->lock);
+    }
+    if (!hm_span_is_live(span, addr))
         hm_span_misuse(span, addr, "free()");
-    local = &span->bits[slot_idx >> 6];
-    remote = &hm_span_remote(span)[slot_idx >> 6];
-    /* Local bits first: the other way round, the owner could merge this very free in between.
-     * acq_rel: what this thread wrote to the block comes before its next use. */
-    if ((__atomic_load_n(local, __ATOMIC_ACQUIRE) & bit) != 0
-        || (__atomic_fetch_or(remote, bit, __ATOMIC_ACQ_REL) & bit) != 0)
+    hm_store(&slot->mark, span);
+    /* acq_rel: what this thread wrote to the block comes before its next use. */
+    if ((__atomic_fetch_or(&span->remote[slot_idx >> 6], bit, __ATOMIC_ACQ_REL) & bit) != 0)
         hm_span_misuse(span, addr, "free()");
     if (__atomic_fetch_add(&span->remote_count, 1, __ATOMIC_ACQ_REL) == 0)
         announce(pool, span);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* tcache.c - the slow paths of a thread's cache (see tcache.h).
  *
- * Idea        When the current word runs out: the next word of the span, remote frees, another span
- *             with room, a span that a dead thread left behind, a new span - in this order,
- *             cheapest first.
+ * Idea        When no slot is ready: the freed ones of the span, its next page, another span with
+ *             room, a full one with a few free slots, a span that a dead thread left behind, a new
+ *             one - in this order, cheapest first.
  */
 #include "cache/tcache.h"
 
@@ -12,16 +12,19 @@
 #include "cache/remote.h"
 #include "cache/thread.h"
 
-#define RELEASES_PER_SWEEP 8
-
-static const uint64_t no_slots = 0;
-
-const struct hm_span hm_span_none = { .word = (uint64_t *)(uintptr_t)&no_slots };
+/* Spans that are looked at before a new one is made. */
+#define FULL_PER_LOOK 2
 
 #define NONE ((struct hm_span *)(uintptr_t)&hm_span_none)
 
+const struct hm_span hm_span_none = {
+    .freed = (struct hm_slot *)(uintptr_t)&hm_span_none,
+    .ready = (struct hm_slot *)(uintptr_t)&hm_span_none,
+};
+
 const struct hm_tcache hm_tcache_empty = {
     .by_size = { [0 ... HM_BY_SIZE_COUNT - 1] = NONE },
+    .by_class = { [0 ... HM_CLASS_COUNT - 1] = NONE },
     .current = { [0 ... HM_CLASS_COUNT - 1] = NONE },
 };
 
@@ -31,58 +34,69 @@ hm_tcache_clear(struct hm_tcache *cache)
     for (unsigned i = 0; i < HM_BY_SIZE_COUNT; i++)
         cache->by_size[i] = NONE;
     for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
+        cache->by_class[i] = NONE;
         cache->current[i] = NONE;
         cache->owned_count[i] = 0;
-        cache->is_held[i] = false;
         hm_list_init(&cache->room[i]);
+        hm_list_init(&cache->full[i]);
     }
-    hm_list_init(&cache->full);
 }
 
 static void
 set_current(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
 {
-    size_t last = hm_class_bytes(class_idx) / 16;
-    size_t first = class_idx == 0 ? 0 : hm_class_bytes(class_idx - 1) / 16 + 1;
+    size_t idx;
+    size_t stop_idx;
 
     cache->current[class_idx] = span;
-    for (size_t i = first; i <= last && i < HM_BY_SIZE_COUNT; i++)
-        cache->by_size[i] = span;
-}
-
-void
-hm_tcache_unhold(struct hm_tcache *cache, unsigned class_idx)
-{
-    if (cache->is_held[class_idx])
-        cache->current[class_idx]->used--;
-    cache->is_held[class_idx] = false;
-}
-
-/* The current span is used up: it stands back among the full ones. */
-static void
-retire_current(struct hm_tcache *cache, unsigned class_idx)
-{
-    struct hm_span *span = cache->current[class_idx];
-
-    if (span == NONE)
+    cache->by_class[class_idx] = span;
+    if (class_idx >= HM_BY_SIZE_CLASSES)
         return;
-    hm_tcache_unhold(cache, class_idx);
-    hm_store(&span->owner, NULL);
-    hm_list_add_first(&cache->full, &span->link);
-    set_current(cache, class_idx, NONE);
+    idx = hm_class_bytes(class_idx) / 16;
+    stop_idx = class_idx == 0 ? (size_t)-1 : hm_class_bytes(class_idx - 1) / 16;
+    for (; idx != stop_idx; idx--)
+        cache->by_size[idx] = span;
 }
 
-static struct hm_span *
-next_span(struct hm_tcache *cache, unsigned class_idx)
+/* A span is used up: it stands back among the full ones, until enough of it is free to be worth the
+ * way. */
+static void
+retire(struct hm_tcache *cache, struct hm_span *span)
 {
-    struct hm_span *span;
+    uint32_t missing_count = hm_span_missing(span);
 
-    if (!hm_list_is_empty(&cache->room[class_idx])) {
-        span = hm_container_of(cache->room[class_idx].next, struct hm_span, link);
+    span->hidden = span->alarm - missing_count;
+    span->alarm = missing_count;
+    hm_list_add_first(&cache->full[span->class_idx], &span->link);
+}
+
+/* Before the thread gets a new span, it looks again at some that were full, the oldest first. */
+static struct hm_span *
+find_parked(struct hm_tcache *cache, unsigned class_idx)
+{
+    struct hm_list *full = &cache->full[class_idx];
+
+    for (unsigned i = 0; i < FULL_PER_LOOK && !hm_list_is_empty(full); i++) {
+        struct hm_span *span = hm_container_of(full->prev, struct hm_span, link);
+
         hm_list_del(&span->link);
-        return span;
+        if (span->freed != hm_span_end(span)) {
+            span->hidden = 0;
+            hm_span_swap(span);
+            return span;
+        }
+        hm_list_add_first(full, &span->link);
     }
-    span = hm_pool_adopt(cache->pool, cache, class_idx);
+    return NULL;
+}
+
+/* A span that another thread left behind, or a new one. */
+static HM_NOINLINE struct hm_span *
+get_span(struct hm_tcache *cache, unsigned class_idx)
+{
+    int saved_errno = errno;
+    struct hm_span *span = hm_pool_adopt(cache->pool, cache, class_idx);
+
     if (span == NULL) {
         span = hm_span_create(cache->pool->heap, class_idx, cache->owned_count[class_idx]);
         if (span == NULL)
@@ -90,7 +104,33 @@ next_span(struct hm_tcache *cache, unsigned class_idx)
         /* release: pairs with the acquire in announce (remote.c) */
         __atomic_store_n(&span->home, cache, __ATOMIC_RELEASE);
     }
+    hm_store(&span->owner, cache->id);
     cache->owned_count[class_idx]++;
+    errno = saved_errno;
+    return span;
+}
+
+/* The span to take from when the current one, `span`, has no slot: NULL if there is no memory. */
+static struct hm_span *
+next_span(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
+{
+    struct hm_list *room = &cache->room[class_idx];
+
+    /* More than once if a span with room, or an adopted one, turns out to be full. */
+    do {
+        if (span != NONE)
+            retire(cache, span);
+        if (HM_LIKELY(room->next != room)) {
+            span = hm_container_of(room->next, struct hm_span, link);
+            hm_list_del(&span->link);
+            continue;
+        }
+        span = find_parked(cache, class_idx);
+        if (span != NULL)
+            break;
+        span = get_span(cache, class_idx);
+    } while (span != NULL && !hm_span_refill(span, cache->pool->heap));
+    set_current(cache, class_idx, span != NULL ? span : NONE);
     return span;
 }
 
@@ -98,22 +138,22 @@ void *
 hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx)
 {
     struct hm_span *span;
+    void *mem;
 
-    if (hm_load(&cache->pending) != NULL)
+    if (HM_UNLIKELY(hm_load(&cache->pending) != NULL))
         hm_remote_collect(cache);
     span = cache->current[class_idx];
-    /* More than once if an adopted span turns out to be full. */
-    while (!hm_span_next_word(span)) {
-        retire_current(cache, class_idx);
-        span = next_span(cache, class_idx);
+    if (HM_UNLIKELY(span->ready != hm_span_end(span)))
+        hm_span_damaged(span);
+    if (!hm_span_refill(span, cache->pool->heap)) {
+        span = next_span(cache, class_idx, span);
         if (span == NULL)
             return NULL;
-        span->used++;
-        cache->is_held[class_idx] = true;
-        hm_store(&span->owner, cache);
-        set_current(cache, class_idx, span);
     }
-    return hm_span_pop(span, *span->word);
+    mem = hm_span_pop(span);
+    if (HM_UNLIKELY(mem == NULL))
+        hm_span_damaged(span);
+    return mem;
 }
 
 static void
@@ -121,8 +161,6 @@ release_span(struct hm_tcache *cache, struct hm_span *span)
 {
     struct hm_heap *heap = cache->pool->heap;
 
-    if (cache->current[span->class_idx] == span)
-        set_current(cache, span->class_idx, NONE);
     hm_list_del(&span->link);
     cache->owned_count[span->class_idx]--;
     hm_lock_take(&heap->lock);
@@ -130,44 +168,74 @@ release_span(struct hm_tcache *cache, struct hm_span *span)
     hm_lock_give(&heap->lock);
 }
 
-/* Release current spans without a block in use, and let the others go when their last block
- * does. */
-static void
-release_idle(struct hm_tcache *cache)
+void
+hm_tcache_let_go(struct hm_tcache *cache, unsigned class_idx)
 {
-    for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
-        struct hm_span *span = cache->current[i];
+    struct hm_span *span = cache->current[class_idx];
 
-        hm_tcache_unhold(cache, i);
-        if (span != NONE && span->used == 0)
-            release_span(cache, span);
+    if (span == NONE)
+        return;
+    set_current(cache, class_idx, NONE);
+    hm_span_unready(span);
+    if (span->alarm == 0)
+        release_span(cache, span);
+    else
+        hm_list_add_first(&cache->room[class_idx], &span->link);
+}
+
+/* A current span stays when its last block goes, so that a program that takes and frees one block
+ * in turn does not come here each time. But a program that frees much would leave an empty span in
+ * each class, each perhaps the last in its huge page: with each span that is released, one class
+ * lets its current span go. */
+static void
+sweep(struct hm_tcache *cache)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        hm_tcache_let_go(cache, cache->sweep_idx);
+        cache->sweep_idx = (cache->sweep_idx + 1) % HM_CLASS_COUNT;
     }
 }
 
-/* A current span is held while it is empty, so that a program that takes and frees one block in
- * turn does not come here each time. But a program that frees much would leave an empty span in
- * each class, each perhaps the last in its huge page: after some releases no span is held.
- * The fast path of free() comes here directly, so errno is kept here. */
-void
-hm_tcache_release(struct hm_tcache *cache, struct hm_span *span)
+/* No block of the span is in use any more. */
+static void
+release_empty(struct hm_tcache *cache, struct hm_span *span)
 {
     int saved_errno = errno;
 
     release_span(cache, span);
-    if (++cache->release_count % RELEASES_PER_SWEEP == 0)
-        release_idle(cache);
+    sweep(cache);
     errno = saved_errno;
 }
 
 void
 hm_tcache_resort(struct hm_tcache *cache, struct hm_span *span)
 {
-    if (span->used == 0) {
-        release_span(cache, span);
-    } else if (span->owner == NULL) {
-        hm_store(&span->owner, cache);
+    if (cache->current[span->class_idx] == span)
+        return;
+    if (span->alarm == 0) {
+        release_empty(cache, span);
+    } else {
         hm_list_del(&span->link);
         hm_list_add_last(&cache->room[span->class_idx], &span->link);
+    }
+}
+
+/* Every carved slot of a current span is free when its alarm goes off, or some would be ready: they
+ * become so, and it stays. */
+void
+hm_tcache_alarm(struct hm_span *span)
+{
+    struct hm_tcache *cache = hm_load(&span->home);
+
+    if (HM_LIKELY(span->hidden != 0)) {
+        span->alarm = span->hidden;
+        span->hidden = 0;
+        hm_list_del(&span->link);
+        hm_list_add_last(&cache->room[span->class_idx], &span->link);
+    } else if (cache->current[span->class_idx] == span) {
+        hm_span_swap(span);
+    } else {
+        release_empty(cache, span);
     }
 }
 
@@ -179,15 +247,17 @@ hm_tcache_free_slow(struct hm_pool *pool, struct hm_tcache *cache, struct hm_spa
         hm_remote_free(pool, span, addr);
         return;
     }
-    if (!hm_span_push(span, addr))
+    if (!hm_span_is_live(span, addr))
         hm_span_misuse(span, addr, "free()");
-    span->used--;
-    hm_tcache_resort(cache, span);
+    hm_span_put(span, (struct hm_slot *)addr);
+    if (--span->alarm == 0)
+        hm_tcache_alarm(span);
 }
 
 void
 hm_tcache_trim(struct hm_tcache *cache)
 {
     hm_remote_collect(cache);
-    release_idle(cache);
+    for (unsigned i = 0; i < HM_CLASS_COUNT; i++)
+        hm_tcache_let_go(cache, i);
 }

@@ -4,15 +4,15 @@
  * Problem     malloc and free should take a few dozen instructions, without a lock, whatever the
  *             number of threads.
  * Idea        Each thread owns spans, and per size class one of them is current. malloc takes a
- *             free slot of the current span; free() sets the slot's bit again if the span is the
- *             thread's own. Everything else is a slow path.
+ *             ready slot of the current span; free() puts the block on its span's list if the span
+ *             is the thread's own. Everything else is a slow path.
  * State       struct hm_tcache, one per thread, made by cache/thread.c. Never unmapped, so that a
  *             late remote free may still look at one whose thread is gone.
  * Locking     Only the owner thread touches a cache, except for `pending` and `is_dead`
  *             (cache/remote.c).
  * Invariants  I1 every span with home == this cache is current in its class, or in room[class], or
- *             in full. I2 current[] and by_size[] never hold NULL: without a span they hold an
- *             empty one that has no free slot. I3 a span in full has owner == NULL.
+ *             in full[class]. I2 no table of spans ever holds NULL: without a span it holds one
+ *             that has no slots. I3 by_size[] and by_class[] hold the current span or none.
  */
 #ifndef HM_CACHE_TCACHE_H
 #define HM_CACHE_TCACHE_H
@@ -22,17 +22,19 @@
 /* Requests up to here find their span by one table look-up, without computing the class. */
 #define HM_BY_SIZE_MAX_BYTES ((size_t)1024)
 #define HM_BY_SIZE_COUNT (HM_BY_SIZE_MAX_BYTES / 16 + 1)
+#define HM_BY_SIZE_CLASSES 32 /* classes of up to so many bytes */
 
 struct hm_pool;
 
 struct hm_tcache {
     struct hm_span *by_size[HM_BY_SIZE_COUNT]; /* [ceil(size / 16)]: the class's current one */
+    struct hm_span *by_class[HM_CLASS_COUNT];  /* the current one, for malloc's fast path */
     struct hm_span *current[HM_CLASS_COUNT];
-    struct hm_list room[HM_CLASS_COUNT];  /* spans with free slots, not current */
-    struct hm_list full;                  /* spans without free slots, of any class */
+    struct hm_list room[HM_CLASS_COUNT];  /* spans with enough free slots, not current */
+    struct hm_list full[HM_CLASS_COUNT];  /* spans with few or none, the latest first */
     uint32_t owned_count[HM_CLASS_COUNT]; /* spans of the class */
-    bool is_held[HM_CLASS_COUNT];         /* the current span counts one use more, and so stays */
-    uint32_t release_count;               /* spans released by free(), modulo 2^32 */
+    unsigned sweep_idx;                   /* the class whose current span is next to be let go */
+    uintptr_t id;                         /* what its spans have as owner; const while in use */
     struct hm_pool *pool;                 /* const */
     struct hm_tcache *next;               /* in pool->caches, for good; const */
     struct hm_tcache *idle_next;          /* in pool->idle; heap->lock */
@@ -49,24 +51,25 @@ extern const struct hm_tcache hm_tcache_empty;
 extern const struct hm_span hm_span_none;
 
 /* The slow halves of malloc and free.
- * alloc_slow: the current span of the class has no free slot in its current word. NULL: no memory.
- * Next on the allocation walk: hm_span_create (span/span.c).
+ * alloc_slow: the current span of the class has no ready slot. NULL: no memory. Next on the
+ * allocation walk: hm_span_create (span/span.c).
  * free_slow: `span` has slots, but is not open to the fast path of `cache`, or `addr` is no live
  * block in it; then the program ends with one line about it. Next on the free walk: hm_remote_free
  * (cache/remote.c).
- * release: no slot of `span` is in use any more, and it is not held. Next on the free walk:
+ * alarm: the frees that somebody wanted to be told of have come. Next on the free walk:
  * hm_span_destroy (span/span.c). */
 void *hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx);
 void hm_tcache_free_slow(struct hm_pool *pool, struct hm_tcache *cache, struct hm_span *span,
                          uintptr_t addr);
-void hm_tcache_release(struct hm_tcache *cache, struct hm_span *span);
+void hm_tcache_alarm(struct hm_span *span);
 
 /* After slots of `span`, which belongs to `cache`, became free by other means than free(): put it
  * where it belongs now. */
 void hm_tcache_resort(struct hm_tcache *cache, struct hm_span *span);
 
-/* Let the current span of the class go when its last block does. */
-void hm_tcache_unhold(struct hm_tcache *cache, unsigned class_idx);
+/* The class has no current span any more: it stands with those that have room, or is given back if
+ * no block of it is in use. */
+void hm_tcache_let_go(struct hm_tcache *cache, unsigned class_idx);
 
 /* Give back what the thread itself can spare: remote frees are merged, and current spans without a
  * block in use go back. Owner thread only. */
@@ -80,23 +83,23 @@ void hm_tcache_clear(struct hm_tcache *cache);
 HM_INLINE void *
 hm_tcache_alloc(struct hm_tcache *cache, unsigned class_idx)
 {
-    struct hm_span *span = cache->current[class_idx];
-    uint64_t word = hm_load(span->word);
+    void *mem = hm_span_pop(cache->current[class_idx]);
 
-    if (HM_LIKELY(word != 0))
-        return hm_span_pop(span, word);
-    return hm_tcache_alloc_slow(cache, class_idx);
+    return HM_LIKELY(mem != NULL) ? mem : hm_tcache_alloc_slow(cache, class_idx);
 }
 
-/* Free a slot of a span whose owner is `cache`. Returns false, and does nothing, if `addr` is no
- * live block. Next on the free walk: hm_tcache_release (cache/tcache.c). */
+/* Free a slot of a span whose owner is the calling thread. Returns false, and does nothing, if
+ * `addr` is no live block. Next on the free walk: hm_tcache_alarm (cache/tcache.c). */
 HM_INLINE bool
-hm_tcache_free(struct hm_tcache *cache, struct hm_span *span, uintptr_t addr)
+hm_tcache_free(struct hm_span *span, uintptr_t addr)
 {
-    if (HM_UNLIKELY(!hm_span_push(span, addr)))
+    struct hm_slot *slot = (struct hm_slot *)addr;
+
+    if (HM_UNLIKELY(!hm_span_has_slot(span, addr)) || HM_UNLIKELY(slot->mark == span))
         return false;
-    if (HM_UNLIKELY(--span->used == 0))
-        hm_tcache_release(cache, span);
+    hm_span_put(span, slot);
+    if (HM_UNLIKELY(--span->alarm == 0))
+        hm_tcache_alarm(span);
     return true;
 }
 

@@ -21,7 +21,7 @@ hm_pool_init(struct hm_pool *pool, struct hm_heap *heap)
 }
 
 struct hm_tcache *
-hm_tcache_acquire(struct hm_pool *pool)
+hm_tcache_acquire(struct hm_pool *pool, uintptr_t id)
 {
     struct hm_tcache *cache;
 
@@ -40,6 +40,7 @@ hm_tcache_acquire(struct hm_pool *pool)
     }
     if (cache != NULL) {
         hm_tcache_clear(cache);
+        cache->id = id != 0 ? id : (uintptr_t)cache;
         hm_store(&cache->is_dead, 0);
     }
     hm_lock_give(&pool->heap->lock);
@@ -49,9 +50,7 @@ hm_tcache_acquire(struct hm_pool *pool)
 void
 hm_pool_drop_orphan(struct hm_pool *pool, struct hm_span *span)
 {
-    /* In a forked child, a span that was between creation and its first owner is in no list. */
-    if (!hm_list_is_empty(&span->link))
-        hm_store(&pool->orphan_count, pool->orphan_count - 1);
+    hm_store(&pool->orphan_count, pool->orphan_count - 1);
     hm_list_del(&span->link);
     hm_span_destroy(pool->heap, span);
 }
@@ -59,10 +58,12 @@ hm_pool_drop_orphan(struct hm_pool *pool, struct hm_span *span)
 static void
 make_orphan(struct hm_pool *pool, struct hm_span *span)
 {
-    hm_store(&span->owner, NULL);
+    hm_store(&span->owner, 0);
     /* release: pairs with the acquire in announce (remote.c) */
     __atomic_store_n(&span->home, NULL, __ATOMIC_RELEASE);
-    if (span->used == 0) {
+    span->alarm += span->hidden;
+    span->hidden = 0;
+    if (span->alarm == 0) {
         hm_span_destroy(pool->heap, span);
         return;
     }
@@ -91,12 +92,13 @@ hm_tcache_retire(struct hm_tcache *cache)
     for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
         struct hm_span *span = cache->current[i];
 
-        hm_tcache_unhold(cache, i);
-        if (span != &hm_span_none)
+        if (span != &hm_span_none) {
+            hm_span_unready(span);
             make_orphan(pool, span);
+        }
         orphan_list(pool, &cache->room[i]);
+        orphan_list(pool, &cache->full[i]);
     }
-    orphan_list(pool, &cache->full);
     hm_tcache_clear(cache);
     /* Who announces a span from now on sees the mark; what was announced before, reroute finds.
      * Pairs with announce (remote.c). */
@@ -120,64 +122,90 @@ hm_pool_adopt(struct hm_pool *pool, struct hm_tcache *cache, unsigned class_idx)
         hm_list_del(&span->link);
         hm_store(&pool->orphan_count, pool->orphan_count - 1);
         pool->adopted_count++;
+        hm_span_mend(span);
         __atomic_store_n(&span->home, cache, __ATOMIC_RELEASE);
     }
     hm_lock_give(&pool->heap->lock);
     return span;
 }
 
-/* Only this thread is left: count what is free from the bits themselves, since a thread that is no
- * more may have been between two steps of anything. */
-static void
-recount(struct hm_span *span, bool is_current)
+/* Make the remote frees of a span count that other threads of the parent were in the middle of.
+ * Returns whether there were any. */
+static bool
+settle(struct hm_span *span)
 {
-    uint64_t *remote = hm_span_remote(span);
-    uint32_t used;
+    uint64_t bits = 0;
 
-    for (unsigned i = 0; i < span->word_count; i++) {
-        if (remote[i] == 0)
-            continue;
-        span->bits[i] |= remote[i];
-        remote[i] = 0;
-    }
-    used = hm_span_live_count(span) + is_current;
-    if (span->remote_count != 0)
-        span->remote_count = 0;
-    if (span->used != used)
-        span->used = used;
+    for (unsigned i = 0; i < span->word_count; i++)
+        bits |= span->remote[i];
+    if (bits == 0 && span->remote_count == 0 && span->uncounted == 0)
+        return false;
+    hm_remote_merge(span);
+    span->alarm -= (uint32_t)span->uncounted;
+    span->uncounted = 0;
+    return true;
 }
 
 /* A span of the child's own thread, which was in the middle of fork() and of nothing else. */
 static void
-recount_own(struct hm_tcache *self, struct hm_span *span)
+settle_own(struct hm_tcache *self, struct hm_span *span)
 {
-    bool is_current = self->current[span->class_idx] == span;
-
-    recount(span, is_current);
-    if (is_current) {
-        self->is_held[span->class_idx] = true;
+    if (!settle(span) || self->current[span->class_idx] == span)
         return;
-    }
-    if (span->used == 0) {
-        hm_list_del(&span->link);
+    hm_list_del(&span->link);
+    if (span->alarm == 0) {
         self->owned_count[span->class_idx]--;
         hm_span_destroy(self->pool->heap, span);
-    } else if (span->owner == NULL && span->used < span->slot_count) {
-        hm_list_del(&span->link);
+    } else {
         hm_list_add_last(&self->room[span->class_idx], &span->link);
-        span->owner = self;
     }
 }
 
+/* A span of a thread that the child does not have. That may have been in the middle of anything,
+ * and the kernel copied the page of this struct and those of the slots at different moments: the
+ * lists cannot be followed. The marks tell which slots are free, as soon as somebody wants to know
+ * (hm_span_mend). */
 static void
-recount_other(struct hm_pool *pool, struct hm_span *span)
+tear(struct hm_pool *pool, struct hm_span *span)
 {
-    recount(span, false);
-    if (span->home != NULL) {
-        hm_list_init(&span->link);
-        make_orphan(pool, span);
-    } else if (span->used == 0) {
+    span->is_torn = true;
+    span->freed = hm_span_end(span);
+    span->ready = hm_span_end(span);
+    span->alarm = span->carved;
+    span->hidden = 0;
+    span->uncounted = 0;
+    span->remote_count = 0;
+    for (unsigned i = 0; i < span->word_count; i++)
+        span->remote[i] = 0;
+    hm_list_init(&span->link);
+    make_orphan(pool, span);
+}
+
+/* Orphans change under heap->lock only, which was held. A span that was between creation and its
+ * first owner is nobody's either, but in no list. */
+static void
+settle_other(struct hm_pool *pool, struct hm_span *span)
+{
+    if (span->home != NULL || hm_list_is_empty(&span->link))
+        tear(pool, span);
+    else if (settle(span) && span->alarm == 0)
         hm_pool_drop_orphan(pool, span);
+}
+
+void
+hm_pool_mend(struct hm_pool *pool)
+{
+    for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
+        struct hm_list *link = pool->orphans[i].next;
+
+        while (link != &pool->orphans[i]) {
+            struct hm_span *span = hm_container_of(link, struct hm_span, link);
+
+            link = link->next;
+            hm_span_mend(span);
+            if (span->alarm == 0)
+                hm_pool_drop_orphan(pool, span);
+        }
     }
 }
 
@@ -202,8 +230,8 @@ hm_pool_after_fork(struct hm_pool *pool, struct hm_tcache *self)
         if (span->kind != HM_SPAN_SLOTS)
             continue;
         if (self != NULL && span->home == self)
-            recount_own(self, span);
+            settle_own(self, span);
         else
-            recount_other(pool, span);
+            settle_other(pool, span);
     }
 }

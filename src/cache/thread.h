@@ -19,8 +19,9 @@ struct hm_pool {
 void hm_pool_init(struct hm_pool *pool, struct hm_heap *heap);
 
 /* A cache for a thread: one that a dead thread left, or a new one. NULL if there is no memory.
- * Takes heap->lock. */
-struct hm_tcache *hm_tcache_acquire(struct hm_pool *pool);
+ * Takes heap->lock.
+ *   id  hm_thread_id() of the thread, or 0 if the fast path of free() is not for it */
+struct hm_tcache *hm_tcache_acquire(struct hm_pool *pool, uintptr_t id);
 
 /* The thread ends. Empty spans go back; those with live blocks become orphans, for other threads to
  * adopt. Takes heap->lock. */
@@ -32,6 +33,10 @@ struct hm_span *hm_pool_adopt(struct hm_pool *pool, struct hm_tcache *cache, uns
 
 /* An orphan whose last block was freed: give its pages back. heap->lock is held. */
 void hm_pool_drop_orphan(struct hm_pool *pool, struct hm_span *span);
+
+/* Find out what is free in the orphans that fork() made, and give back those without a block in
+ * use. heap->lock is held. */
+void hm_pool_mend(struct hm_pool *pool);
 
 /* In a forked child, whose only thread uses `self` (or NULL): the caches of all other threads
  * become idle and their spans orphans. heap->lock was held over the fork and still is. */

@@ -15,6 +15,7 @@ hm_pagemap_init(struct hm_pagemap *map, struct hm_meta *meta, struct hm_span ***
     if (root == NULL)
         root = hm_meta_alloc(meta, HM_ROOT_COUNT * sizeof(root[0]), HM_CACHE_LINE_BYTES);
     map->root = root;
+    map->near_addr = HM_NEAR_NONE;
     return map->root != NULL ? 0 : -ENOMEM;
 }
 
@@ -37,6 +38,13 @@ make_leaves(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, uintpt
             return -ENOMEM;
         /* release: pairs with the address dependency in hm_pagemap_get */
         __atomic_store_n(&map->root[idx], leaf, __ATOMIC_RELEASE);
+        if (map->near == NULL) {
+            map->near = leaf;
+            /* release: pairs with the loads in hm_pagemap_get_near, of which the second goes by
+             * what the program got after the first block */
+            __atomic_store_n(&map->near_addr, (uintptr_t)idx << (HM_GRAIN_SHIFT + HM_LEAF_SHIFT),
+                             __ATOMIC_RELEASE);
+        }
     }
     return 0;
 }
@@ -47,18 +55,24 @@ hm_pagemap_prepare(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr,
     return make_leaves(map, meta, addr, addr + len_bytes - 1);
 }
 
-int
-hm_pagemap_set(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, size_t len_bytes,
-               struct hm_span *span)
+void
+hm_pagemap_enter(struct hm_pagemap *map, uintptr_t addr, size_t len_bytes, struct hm_span *span)
 {
     uintptr_t last = addr + len_bytes - 1;
 
-    if (span != NULL && make_leaves(map, meta, addr, last) != 0)
-        return -ENOMEM;
     for (uintptr_t grain = addr >> HM_GRAIN_SHIFT; grain <= last >> HM_GRAIN_SHIFT; grain++) {
         struct hm_span **leaf = map->root[root_idx(grain << HM_GRAIN_SHIFT)];
 
         hm_store(&leaf[grain & (HM_LEAF_COUNT - 1)], span);
     }
+}
+
+int
+hm_pagemap_set(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, size_t len_bytes,
+               struct hm_span *span)
+{
+    if (span != NULL && hm_pagemap_prepare(map, meta, addr, len_bytes) != 0)
+        return -ENOMEM;
+    hm_pagemap_enter(map, addr, len_bytes, span);
     return 0;
 }

@@ -4,12 +4,13 @@
  * Problem     free() gets a bare pointer. Metadata lies elsewhere, so the way there must be short,
  *             must cover every user address, and must survive any garbage it is asked about.
  * Idea        A radix tree of two levels over grains of 4 KiB: 2^17 leaves of 2^19 entries cover 48
- *             bits. Two dependent loads. Only touched parts of it are resident.
+ *             bits. Two dependent loads, and one only in the leaf that was made first, whose place
+ *             is known beside the root. Only touched parts of it are resident.
  * Locking     Written under the heap's lock, read by anyone. Whoever frees a block got its address
  *             from the thread that allocated it, and with it everything that thread wrote before.
  * Invariants  An entry is NULL or a span whose run covers the grain; of a large block only the
- *             first grain is entered. Addresses over 48 bits wrap around, so the caller compares
- *             with the span.
+ *             first grain is entered, of a span of slots those where slots were handed out.
+ *             Addresses over 48 bits wrap around, so the caller compares with the span.
  */
 #ifndef HM_HEAP_PAGEMAP_H
 #define HM_HEAP_PAGEMAP_H
@@ -26,7 +27,12 @@ struct hm_span;
 
 struct hm_pagemap {
     struct hm_span ***root; /* HM_ROOT_COUNT leaves, NULL where nothing was ever entered; atomic */
+    struct hm_span **near;  /* the leaf made first; const once near_addr is set */
+    uintptr_t near_addr; /* the lowest address it covers; HM_NEAR_NONE before it is made; atomic */
 };
+
+/* No user address is so close above it that a leaf there could hold it. */
+#define HM_NEAR_NONE ((uintptr_t)1 << 63)
 
 /* `root` is HM_ROOT_COUNT zeros, or NULL to have them made. Returns 0 or -ENOMEM. */
 int hm_pagemap_init(struct hm_pagemap *map, struct hm_meta *meta, struct hm_span ***root);
@@ -40,22 +46,33 @@ int hm_pagemap_prepare(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t a
 int hm_pagemap_set(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, size_t len_bytes,
                    struct hm_span *span);
 
-/* The span entered for the grain of `addr`, or NULL. `root` is map->root. */
+/* Enter `span` for the grains of a range that hm_pagemap_prepare has seen. */
+void hm_pagemap_enter(struct hm_pagemap *map, uintptr_t addr, size_t len_bytes,
+                      struct hm_span *span);
+
+/* The span entered for the grain of `addr`, or NULL. */
 HM_INLINE struct hm_span *
-hm_pagemap_get_in(struct hm_span ***root, uintptr_t addr)
+hm_pagemap_get(const struct hm_pagemap *map, uintptr_t addr)
 {
     struct hm_span **leaf
-        = hm_load(&root[addr >> (HM_GRAIN_SHIFT + HM_LEAF_SHIFT) & (HM_ROOT_COUNT - 1)]);
+        = hm_load(&map->root[addr >> (HM_GRAIN_SHIFT + HM_LEAF_SHIFT) & (HM_ROOT_COUNT - 1)]);
 
     if (HM_UNLIKELY(leaf == NULL))
         return NULL;
     return hm_load(&leaf[addr >> HM_GRAIN_SHIFT & (HM_LEAF_COUNT - 1)]);
 }
 
+/* The same for addresses in the first leaf; NULL for all others. Of the 2 GiB that it covers, few
+ * programs need more. */
 HM_INLINE struct hm_span *
-hm_pagemap_get(const struct hm_pagemap *map, uintptr_t addr)
+hm_pagemap_get_near(const struct hm_pagemap *map, uintptr_t addr)
 {
-    return hm_pagemap_get_in(map->root, addr);
+    uintptr_t grain = (addr - map->near_addr) >> HM_GRAIN_SHIFT;
+
+    __asm__("" : "+r"(grain)); /* or gcc compares before it shifts, at the price of a register */
+    if (HM_UNLIKELY(grain >= HM_LEAF_COUNT))
+        return NULL;
+    return hm_load(&map->near[grain]);
 }
 
 #endif

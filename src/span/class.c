@@ -14,9 +14,8 @@ static const struct {
     size_t max_bytes;
     size_t min_slot_count;
 } span_steps[] = {
-    { 8, 1024, 64 * HM_KIB, 8 },
-    { 2, 256, 32 * HM_KIB, 4 },
-    { 0, 64, 16 * HM_KIB, 2 },
+    { 6, 4096, 256 * HM_KIB, 8 }, { 3, 1024, 128 * HM_KIB, 4 }, { 2, 512, 64 * HM_KIB, 4 },
+    { 1, 256, 32 * HM_KIB, 2 },   { 0, 64, 16 * HM_KIB, 2 },
 };
 
 unsigned

@@ -30,9 +30,10 @@ hm_class_of(size_t size_bytes)
 
     if (last < HM_CLASS_LINEAR_COUNT * 16)
         return (unsigned)(last >> 4);
-    top_shift = 63u - (unsigned)__builtin_clzll(last);
-    return ((top_shift - 6) << HM_CLASS_STEP_SHIFT)
-           + (unsigned)(last >> (top_shift - HM_CLASS_STEP_SHIFT) & 7);
+    top_shift = (unsigned)__builtin_clzll(last) ^ 63u;
+    /* The shifted value has its top bit, 8, still: one octave is subtracted for it. */
+    return ((top_shift - 7) << HM_CLASS_STEP_SHIFT)
+           + (unsigned)(last >> (top_shift - HM_CLASS_STEP_SHIFT));
 }
 
 HM_INLINE size_t

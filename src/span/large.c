@@ -11,14 +11,12 @@
 static void
 enter(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t len_pages)
 {
-    span->owner = NULL;
+    hm_store(&span->owner, 0);
     hm_store(&span->home, NULL);
     span->base = addr;
+    span->end_addr = addr + hm_pages_to_bytes(&heap->geom, len_pages);
     span->len_pages = len_pages;
     span->slot_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
-    span->magic = 1; /* only offset 0 is a slot */
-    span->slot_count = 1;
-    span->used = 1;
     hm_list_init(&span->link);
     hm_list_add_last(&heap->spans, &span->all_link);
     heap->span_count++;
@@ -173,6 +171,7 @@ hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size
     if (is_done) {
         span->len_pages = len_pages;
         span->slot_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
+        span->end_addr = span->base + span->slot_bytes;
     }
     addr = span->base;
     hm_lock_give(&heap->lock);

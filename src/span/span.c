@@ -1,80 +1,214 @@
 /* SPDX-License-Identifier: MIT */
-/* span.c - birth, death and slow paths of spans (see span.h). */
+/* span.c - slow paths, birth and death of spans (see span.h). */
 #include "span/span.h"
 
 #include "base/fmt.h"
 
-bool
-hm_span_next_word(struct hm_span *span)
-{
-    for (unsigned i = 0; i < span->word_count; i++) {
-        if (span->bits[i] == 0)
-            continue;
-        span->word = &span->bits[i];
-        span->word_base = span->base + (uintptr_t)i * 64 * span->slot_bytes;
-        return true;
-    }
-    return false;
-}
+/* --- slots ------------------------------------------------------------------------------------ */
 
-/* Whether the bit of a slot is set in `words`, which other threads may be changing. */
+/* Whether a slot may lie at `slot`, whatever that points to. */
 static bool
-has_bit(const uint64_t *words, uint64_t slot_idx)
+is_slot(const struct hm_span *span, const struct hm_slot *slot)
 {
-    return (__atomic_load_n(&words[slot_idx >> 6], __ATOMIC_ACQUIRE) >> (slot_idx & 63) & 1) != 0;
+    uintptr_t addr = (uintptr_t)slot;
+
+    return addr >= span->base && addr < span->end_addr && hm_span_has_slot(span, addr);
 }
 
+/* Follow a list from `slot` until `stop`, its end, or the first slot that is damaged. May be a list
+ * that its owner is changing: the count is a guess then. */
+static uint32_t
+count_list(struct hm_span *span, const struct hm_slot *slot, const struct hm_slot *stop)
+{
+    uint32_t count = 0;
+
+    while (slot != stop && count < span->slot_count && is_slot(span, slot)
+           && hm_load(&slot->mark) == span) {
+        slot = hm_load(&slot->next);
+        count++;
+    }
+    return slot == stop ? count : UINT32_MAX;
+}
+
+static bool
+is_listed(struct hm_span *span, const struct hm_slot *slot)
+{
+    return count_list(span, hm_load(&span->ready), slot) != UINT32_MAX
+           || count_list(span, hm_load(&span->freed), slot) != UINT32_MAX;
+}
+
+/* Chance, or the copy of an uninitialised block, may put the mark into a live block: where it
+ * stands, the lists have the last word. */
 bool
 hm_span_is_live(struct hm_span *span, uintptr_t addr)
 {
+    const struct hm_slot *slot = (const struct hm_slot *)addr;
     uint64_t slot_idx = hm_span_slot_idx(span, addr);
 
-    return slot_idx < span->slot_count && !has_bit(span->bits, slot_idx)
-           && !has_bit(hm_span_remote(span), slot_idx);
+    if (slot_idx >= span->slot_count)
+        return false;
+    if (HM_LIKELY(hm_load(&slot->mark) != span))
+        return true;
+    if ((__atomic_load_n(&span->remote[slot_idx >> 6], __ATOMIC_ACQUIRE) >> (slot_idx & 63) & 1)
+        != 0)
+        return false;
+    return !span->is_torn && !is_listed(span, slot);
+}
+
+static uint32_t
+count_marks(struct hm_span *span)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 1; i <= span->carved; i++) {
+        const struct hm_slot *slot
+            = (const struct hm_slot *)hm_span_slot_addr(span, span->slot_count - i);
+
+        count += hm_load(&slot->mark) == span;
+    }
+    return count;
 }
 
 uint32_t
 hm_span_live_count(struct hm_span *span)
 {
-    const uint64_t *remote = hm_span_remote(span);
-    uint32_t free_count = 0;
+    uint32_t carved = hm_load(&span->carved);
+    uint32_t ready_count = count_list(span, hm_load(&span->ready), hm_span_end(span));
+    int64_t live_count;
 
+    if (span->is_torn)
+        return carved - count_marks(span);
+    live_count = (int64_t)hm_load(&span->alarm) + hm_load(&span->hidden) - hm_load(&span->uncounted)
+                 - (ready_count != UINT32_MAX ? ready_count : 0);
     for (unsigned i = 0; i < span->word_count; i++)
-        free_count += (uint32_t)__builtin_popcountll(hm_load(&span->bits[i]) | hm_load(&remote[i]));
-    return span->slot_count - free_count;
+        live_count -= __builtin_popcountll(hm_load(&span->remote[i]));
+    if (live_count < 0)
+        return 0;
+    return live_count < carved ? (uint32_t)live_count : carved;
+}
+
+void
+hm_span_damaged(const struct hm_span *span)
+{
+    char why[160];
+    struct hm_fmt out = hm_fmt_init(why, sizeof(why), -1);
+
+    hm_fmt_str(&out, "a block of size class ");
+    hm_fmt_u64(&out, span->slot_bytes);
+    hm_fmt_str(&out, " was written to after free(), or beyond the end of the block before it");
+    hm_fail("malloc(): damaged free block", (uintptr_t)span->ready, why);
+}
+
+/* Link the slots of the next page, in the order of their addresses. Whoever has fresh pages next to
+ * used ones shall use up a page before it touches the next. */
+void
+hm_span_carve(struct hm_span *span, struct hm_heap *heap)
+{
+    uintptr_t first_addr = hm_span_slot_addr(span, span->slot_count - 1 - span->carved);
+    uintptr_t grain_addr = first_addr & ~(((uintptr_t)1 << HM_GRAIN_SHIFT) - 1);
+    uintptr_t stop_addr = grain_addr + ((uintptr_t)1 << HM_GRAIN_SHIFT);
+    uint64_t slot_bytes = span->slot_bytes;
+    uintptr_t addr = first_addr;
+    struct hm_slot *slot;
+    uint32_t count;
+
+    if (stop_addr > span->end_addr)
+        stop_addr = span->end_addr;
+    do {
+        slot = (struct hm_slot *)addr;
+        addr += slot_bytes;
+        slot->next = (struct hm_slot *)addr;
+        slot->mark = span;
+    } while (addr < stop_addr);
+    slot->next = hm_span_end(span);
+    count = (uint32_t)((addr - first_addr) / slot_bytes);
+    span->carved += count;
+    span->alarm += count;
+    hm_store(&span->ready, (struct hm_slot *)first_addr);
+    /* Up to the page of the next slot, which is no block yet. The run was prepared for. */
+    if (addr < span->end_addr)
+        addr &= ~(((uintptr_t)1 << HM_GRAIN_SHIFT) - 1);
+    hm_pagemap_enter(&heap->pagemap, grain_addr, addr - grain_addr, span);
+}
+
+void
+hm_span_unready(struct hm_span *span)
+{
+    struct hm_slot *end = hm_span_end(span);
+    struct hm_slot *slot;
+
+    while ((slot = span->ready) != end) {
+        if (slot->mark != span)
+            hm_span_damaged(span);
+        span->ready = slot->next;
+        hm_span_put(span, slot);
+        span->alarm--;
+    }
+}
+
+void
+hm_span_mend(struct hm_span *span)
+{
+    if (!span->is_torn)
+        return;
+    for (uint32_t i = 1; i <= span->carved; i++) {
+        struct hm_slot *slot = (struct hm_slot *)hm_span_slot_addr(span, span->slot_count - i);
+
+        if (slot->mark != span)
+            continue;
+        hm_span_put(span, slot);
+        span->alarm--;
+    }
+    /* release: pairs with the acquire in hm_remote_free */
+    __atomic_store_n(&span->is_torn, false, __ATOMIC_RELEASE);
+}
+
+/* --- misuse ----------------------------------------------------------------------------------- */
+
+/* "it points 8 bytes into a block of size 64" */
+static void
+put_place(struct hm_fmt *out, const struct hm_span *span, uintptr_t addr)
+{
+    uint64_t before_bytes = (span->end_addr - addr) % span->slot_bytes;
+    uintptr_t first_addr = hm_span_slot_addr(span, span->slot_count - 1);
+
+    hm_fmt_str(out, "it points ");
+    if (span->kind != HM_SPAN_SLOTS) {
+        hm_fmt_hex(out, addr - span->base);
+        hm_fmt_str(out, " bytes into a block of size ");
+    } else if (addr < first_addr) {
+        hm_fmt_hex(out, first_addr - addr);
+        hm_fmt_str(out, " bytes before the first block of size ");
+    } else {
+        hm_fmt_hex(out, span->slot_bytes - before_bytes);
+        hm_fmt_str(out, " bytes into a block of size ");
+    }
+    hm_fmt_u64(out, span->slot_bytes);
+    hm_fmt_str(out, "; pass what malloc returned");
 }
 
 void
 hm_span_misuse(struct hm_span *span, uintptr_t addr, const char *call)
 {
-    uint64_t slot_idx = hm_span_slot_idx(span, addr);
     char what[64];
     char why[160];
     struct hm_fmt what_out = hm_fmt_init(what, sizeof(what), -1);
     struct hm_fmt why_out = hm_fmt_init(why, sizeof(why), -1);
 
     hm_fmt_str(&what_out, call);
-    if (span->kind == HM_SPAN_SLOTS && slot_idx < span->slot_count) {
+    if (span->kind == HM_SPAN_SLOTS && hm_span_slot_idx(span, addr) < span->slot_count) {
         hm_fmt_str(&what_out, call[0] == 'f' ? ": double free of" : ": freed block");
         hm_fmt_str(&why_out, "this block of size class ");
         hm_fmt_u64(&why_out, span->slot_bytes);
         hm_fmt_str(&why_out, " is free already, or was never handed out");
     } else {
         hm_fmt_str(&what_out, ": invalid pointer");
-        hm_fmt_str(&why_out, "it points ");
-        if (span->kind == HM_SPAN_SLOTS && slot_idx != UINT64_MAX) {
-            hm_fmt_str(&why_out, "behind the last block of size class ");
-        } else {
-            hm_fmt_hex(&why_out, span->kind == HM_SPAN_SLOTS
-                                     ? (addr - span->base) % span->slot_bytes
-                                     : addr - span->base);
-            hm_fmt_str(&why_out, " bytes into a block of size ");
-        }
-        hm_fmt_u64(&why_out, span->slot_bytes);
-        hm_fmt_str(&why_out, "; pass what malloc returned");
+        put_place(&why_out, span, addr);
     }
     hm_fail(what, addr, why);
 }
+
+/* --- birth and death -------------------------------------------------------------------------- */
 
 struct hm_span *
 hm_span_obtain(struct hm_heap *heap, unsigned word_count)
@@ -86,7 +220,7 @@ hm_span_obtain(struct hm_heap *heap, unsigned word_count)
         heap->idle_spans[word_count] = span->pending_next;
         return span;
     }
-    span = hm_meta_alloc(&heap->meta, sizeof(*span) + 2 * padded_count * sizeof(uint64_t),
+    span = hm_meta_alloc(&heap->meta, sizeof(*span) + padded_count * sizeof(uint64_t),
                          HM_CACHE_LINE_BYTES);
     if (span != NULL)
         span->word_count = (uint8_t)word_count;
@@ -101,33 +235,33 @@ hm_span_recycle(struct hm_heap *heap, struct hm_span *span)
     heap->idle_spans[span->word_count] = span;
 }
 
-/* All slots free, nobody's. Threads that still hold a stale pointer to an earlier life of this
+/* No slot carved yet, nobody's. Threads that still hold a stale pointer to an earlier life of this
  * struct only ever read it. */
 static void
-init_slots(struct hm_span *span, const struct hm_run *run, unsigned class_idx, uint32_t slot_count)
+init_slots(struct hm_span *span, const struct hm_run *run, size_t len_bytes, unsigned class_idx,
+           uint32_t slot_count)
 {
-    unsigned full_words = slot_count / 64;
-
-    span->owner = NULL;
+    hm_store(&span->owner, 0);
     span->base = run->addr;
+    span->end_addr = run->addr + len_bytes;
     span->slot_bytes = hm_class_bytes(class_idx);
     span->magic = UINT64_MAX / span->slot_bytes + 1;
     span->slot_count = slot_count;
-    span->used = 0;
-    span->word = span->bits;
-    span->word_base = span->base;
+    span->freed = hm_span_end(span);
+    span->ready = hm_span_end(span);
+    span->alarm = 0;
+    span->hidden = 0;
+    span->carved = 0;
+    span->uncounted = 0;
+    span->is_torn = false;
     span->region = run->region;
     span->len_pages = run->len_pages;
     span->class_idx = (uint8_t)class_idx;
     span->kind = HM_SPAN_SLOTS;
     hm_store(&span->home, NULL);
     hm_store(&span->remote_count, 0);
-    for (unsigned i = 0; i < span->word_count; i++) {
-        hm_store(&span->bits[i], i < full_words ? UINT64_MAX : 0);
-        hm_store(&hm_span_remote(span)[i], 0);
-    }
-    if (slot_count % 64 != 0)
-        hm_store(&span->bits[full_words], ((uint64_t)1 << slot_count % 64) - 1);
+    for (unsigned i = 0; i < span->word_count; i++)
+        hm_store(&span->remote[i], 0);
     hm_list_init(&span->link);
 }
 
@@ -135,6 +269,7 @@ static struct hm_span *
 create_locked(struct hm_heap *heap, unsigned class_idx, unsigned owned_count)
 {
     size_t len_pages = hm_class_span_pages(&heap->geom, class_idx, owned_count);
+    size_t len_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
     uint32_t slot_count = hm_class_slots(&heap->geom, class_idx, len_pages);
     struct hm_span *span = hm_span_obtain(heap, (slot_count + 63) / 64);
     struct hm_run run;
@@ -145,10 +280,8 @@ create_locked(struct hm_heap *heap, unsigned class_idx, unsigned owned_count)
         hm_span_recycle(heap, span);
         return NULL;
     }
-    init_slots(span, &run, class_idx, slot_count);
-    if (hm_pagemap_set(&heap->pagemap, &heap->meta, run.addr,
-                       hm_pages_to_bytes(&heap->geom, len_pages), span)
-        != 0) {
+    init_slots(span, &run, len_bytes, class_idx, slot_count);
+    if (hm_pagemap_prepare(&heap->pagemap, &heap->meta, run.addr, len_bytes) != 0) {
         hm_pheap_give(heap, run.region, run.addr, len_pages);
         hm_span_recycle(heap, span);
         return NULL;
@@ -172,7 +305,7 @@ hm_span_create(struct hm_heap *heap, unsigned class_idx, unsigned owned_count)
 void
 hm_span_destroy(struct hm_heap *heap, struct hm_span *span)
 {
-    hm_assert(span->used == 0);
+    hm_assert(span->alarm + span->hidden == 0);
     hm_assert(hm_load(&span->remote_count) == 0);
     hm_list_del(&span->all_link);
     heap->span_count--;

@@ -2,22 +2,32 @@
 /* span.h - a run of pages cut into slots of one size, or one large block; its state lies out of
  * line.
  *
- * Problem     free() must find size and state of a block from its address alone, and must not
- *             believe what an overflow may have written beside the block. Two threads may free into
- *             one span at a time.
- * Idea        One bit per slot, set while the slot is free, in memory of our own: free memory holds
- *             no links, a double free is a bit that is set already, and neither malloc nor free
- *             touches the slot. The owner thread changes `bits` without atomics; every other thread
- *             sets a bit in a second bitmap, `remote`, which the owner merges when it runs short
- *             (cache/remote.c).
+ * Problem     free() must find size and state of a block from its address alone, must take a few
+ *             dozen instructions, and must not be fooled by a block that is freed twice or was
+ *             never handed out. Two threads may free into one span at a time.
+ * Idea        Free slots are linked through their first word. Their second word, the mark, is the
+ *             address of their span: malloc hands out only what bears the mark of the span that it
+ *             takes from, and clears it; free() takes only what does not bear it. So one comparison
+ *             finds a double free, however late, and one finds a slot that was written to while it
+ *             was free. A list ends with the span itself, which bears no mark, so that the
+ *             comparison in malloc finds the end as well.
+ *             malloc takes from `ready`; the owner's free() puts slots on `freed`, and counts down
+ *             `alarm`, the number of frees until somebody must look. Other threads set a bit in
+ *             `remote`, which the owner merges (cache/remote.c). Slots are handed out for the first
+ *             time ("carved") page by page, and the pagemap learns of a page only then.
  * Locking     Fields are marked with who may write them. "owner": the thread whose cache the span
  *             belongs to, or whoever holds heap->lock while it belongs to none.
- * Invariants  I1 used is the number of slots whose bit is clear and whose free was not yet counted,
- *             plus one while the span is held as current in a cache. I2 `owner` equals `home`, or
- *             is NULL, which sends free() to its slow path: in a full span, an orphan, a large
- *             block. I3 bits from slot_count on are clear.
+ * Invariants  I1 Slots end where the run ends: unused bytes lie before the first. I2 Of `carved`
+ *             slots, each is live, ready, freed, or has a remote bit. I3 alarm + hidden is the
+ *             number of slots that are live or ready, or have a remote bit or are merged without
+ *             having been counted; so the span is empty when that is 0. I4 hidden is 0 except in a
+ *             full span, which wants to be told of its first free slots only. I5 Only the current
+ *             span of a cache has ready slots. I6 `owner` is the id of the thread whose cache is
+ *             `home`, or 0: in an orphan, in a large block.
  * Sources     D. Lemire, O. Kaser, N. Kurz, "Faster remainder by direct computation", Softw. Pract.
- *             Exper. 49 (2019), for the test by `magic`.
+ *             Exper. 49 (2019), for the test by `magic`. Two lists per span, so that malloc comes
+ *             by regularly: D. Leijen, B. Zorn, L. de Moura, "Mimalloc: free list sharding in
+ *             action", APLAS 2019.
  */
 #ifndef HM_SPAN_SPAN_H
 #define HM_SPAN_SPAN_H
@@ -36,95 +46,162 @@ enum hm_span_kind {
     HM_SPAN_MAPPED, /* one block with a mapping of its own */
 };
 
-struct hm_span {
-    /* what malloc and free read and write: one cache line */
-    struct hm_tcache *owner; /* whose free() may take the fast path; owner, read by all */
-    uintptr_t base;          /* address of the first slot or of the block; const */
-    uint64_t magic;          /* 2^64 / slot_bytes, rounded up; const */
-    uint32_t slot_count;     /* const */
-    uint32_t used;           /* see I1; owner */
-    uint64_t *word;          /* the word of `bits` that malloc takes from; owner */
-    uintptr_t word_base;     /* address of the first slot of that word; owner */
-    uint64_t slot_bytes;     /* slot size, or usable size of a large block; const for slots */
-    struct hm_tcache *home;  /* the cache that owns it, NULL for orphans and large blocks; atomic */
-
-    /* the rest: a second line */
-    struct hm_list link;          /* in a list of its cache, or of orphans; owner */
-    struct hm_list all_link;      /* in heap->spans; heap->lock */
-    struct hm_region *region;     /* where the run starts; NULL if mapped; const */
-    size_t len_pages;             /* of the run or mapping; heap->lock */
-    struct hm_span *pending_next; /* next span with remote frees, or next idle struct */
-    uint32_t remote_count;        /* remote frees not yet merged; atomic */
-    uint8_t class_idx;            /* const */
-    uint8_t kind;                 /* enum hm_span_kind; const */
-    uint8_t word_count;           /* words in `bits`; const for the life of the struct */
-    uint8_t backing;              /* of a mapped block: enum hm_backing_kind; const */
-
-    uint64_t bits[]; /* free slots; owner. Behind them, on a cache line of their own, `remote` */
+/* What a free slot holds. */
+struct hm_slot {
+    struct hm_slot *next; /* the span itself at the end of a list */
+    struct hm_span *mark; /* the slot's span while the slot is free; any thread */
 };
 
-_Static_assert(offsetof(struct hm_span, link) == HM_CACHE_LINE_BYTES, "hot fields fill one line");
-_Static_assert(offsetof(struct hm_span, bits) == 2 * HM_CACHE_LINE_BYTES, "no padding");
+struct hm_span {
+    /* what malloc and free read and write: one cache line */
+    uintptr_t owner;       /* hm_thread_id() of whose free() may take the fast path; owner */
+    uintptr_t end_addr;    /* behind the last slot, or the block; const */
+    uint64_t magic;        /* 2^64 / slot_bytes, rounded up; const */
+    struct hm_slot *freed; /* slots freed by the owner, the latest first; owner */
+    struct hm_slot *ready; /* slots that malloc takes; owner */
+    uint32_t alarm;        /* see I3; owner */
+    uint32_t carved;       /* slots ever handed out or ready to be; owner */
+    uint32_t slot_count;   /* const */
+    int32_t uncounted;     /* remote frees merged, less those counted; owner */
+    uint64_t slot_bytes;   /* slot size, or usable size of a large block; const for slots */
 
-/* Slots freed by threads that do not own the span; any thread sets bits, the owner clears them. */
-HM_INLINE uint64_t *
-hm_span_remote(struct hm_span *span)
+    /* the rest: a second line */
+    struct hm_tcache *home;       /* the cache that owns it, NULL for orphans and large; atomic */
+    struct hm_list link;          /* in a list of its cache, or of orphans; owner */
+    struct hm_list all_link;      /* in heap->spans; heap->lock */
+    uintptr_t base;               /* address of the run or block; const */
+    struct hm_region *region;     /* where the run starts; NULL if mapped; const */
+    struct hm_span *pending_next; /* next span with remote frees, or next idle struct */
+    /* a third */
+    size_t len_pages;      /* of the run or mapping; heap->lock */
+    uint32_t remote_count; /* remote frees not yet counted; atomic */
+    uint32_t hidden;       /* see I3, I4; owner */
+    uint8_t class_idx;     /* const */
+    uint8_t kind;          /* enum hm_span_kind; const */
+    uint8_t word_count;    /* words in `remote`; const for the life of the struct */
+    uint8_t backing;       /* of a mapped block: enum hm_backing_kind; const */
+    bool is_torn;          /* fork() cut off its owner: see hm_span_mend; atomic, heap->lock */
+
+    /* slots freed by threads that do not own the span; any thread sets bits, the owner clears */
+    _Alignas(HM_CACHE_LINE_BYTES) uint64_t remote[];
+};
+
+_Static_assert(offsetof(struct hm_span, home) == HM_CACHE_LINE_BYTES, "hot fields fill one line");
+
+/* The end of the lists of `span`. */
+HM_INLINE struct hm_slot *
+hm_span_end(struct hm_span *span)
 {
-    return span->bits + hm_align_up(span->word_count, HM_CACHE_LINE_BYTES / sizeof(uint64_t));
+    return (struct hm_slot *)(void *)span;
 }
 
-/* Take the lowest free slot of `word`, the value of *span->word, which is not 0. */
+/* Take a ready slot. NULL if there is none, or if what is ready does not bear the mark. */
 HM_INLINE void *
-hm_span_pop(struct hm_span *span, uint64_t word)
+hm_span_pop(struct hm_span *span)
 {
-    uint64_t bit = (uint64_t)__builtin_ctzll(word);
+    struct hm_slot *slot = hm_load(&span->ready);
 
-    hm_store(span->word, word & (word - 1));
-    span->used++;
-    return (void *)(span->word_base + bit * span->slot_bytes);
+    if (HM_UNLIKELY(slot->mark != span))
+        return NULL;
+    hm_store(&span->ready, slot->next);
+    slot->mark = NULL;
+    return slot;
 }
 
-/* The index of the slot at `addr`, or slot_count and more if no slot starts there. */
+/* Whether a slot starts at `addr`, an address in a page of the run. */
+HM_INLINE bool
+hm_span_has_slot(const struct hm_span *span, uintptr_t addr)
+{
+    return (span->end_addr - addr) * span->magic < span->magic;
+}
+
+/* The index of the slot at `addr`, counted from the end of the span; slot_count and more if no slot
+ * starts there. */
 HM_INLINE uint64_t
 hm_span_slot_idx(const struct hm_span *span, uintptr_t addr)
 {
-    unsigned __int128 product = (unsigned __int128)(addr - span->base) * span->magic;
+    unsigned __int128 product = (unsigned __int128)(span->end_addr - addr) * span->magic;
 
     if (HM_UNLIKELY((uint64_t)product >= span->magic))
         return UINT64_MAX;
-    return (uint64_t)(product >> 64);
+    return (uint64_t)(product >> 64) - 1;
+}
+
+/* The address of the slot of that index. */
+HM_INLINE uintptr_t
+hm_span_slot_addr(const struct hm_span *span, uint64_t slot_idx)
+{
+    return span->end_addr - (slot_idx + 1) * span->slot_bytes;
+}
+
+/* How many more slots of a span without ready ones must be freed before it is worth the way to make
+ * them ready: one in so many. */
+#define HM_SPAN_WORTH 8
+HM_INLINE uint32_t
+hm_span_missing(const struct hm_span *span)
+{
+    uint32_t freed_count = span->carved + (uint32_t)span->uncounted - span->alarm;
+    uint32_t worth_count = 1 + span->carved / HM_SPAN_WORTH;
+
+    return freed_count < worth_count ? worth_count - freed_count : 0;
+}
+
+/* Put a slot on the list of freed ones; `alarm` is the caller's to count. */
+HM_INLINE void
+hm_span_put(struct hm_span *span, struct hm_slot *slot)
+{
+    hm_store(&slot->mark, span);
+    slot->next = span->freed;
+    hm_store(&span->freed, slot);
 }
 
 /* Abort with one line about a pointer that is no live block of this span.
  *   call  the function that was handed the pointer, e.g. "free()" */
 HM_NORETURN HM_COLD void hm_span_misuse(struct hm_span *span, uintptr_t addr, const char *call);
 
-/* Make slot `addr` free. Owner only; `used` is the caller's to count. Returns false, and does
- * nothing, if `addr` is no live block. */
-HM_INLINE bool
-hm_span_push(struct hm_span *span, uintptr_t addr)
-{
-    uint64_t slot_idx = hm_span_slot_idx(span, addr);
-    uint64_t bit = (uint64_t)1 << (slot_idx & 63);
-    uint64_t word;
+/* Abort with one line: what malloc would hand out next does not bear the mark. */
+HM_NORETURN HM_COLD void hm_span_damaged(const struct hm_span *span);
 
-    if (HM_UNLIKELY(slot_idx >= span->slot_count))
+/* Have the freed slots ready. No slot is ready now. Owner only. */
+HM_INLINE void
+hm_span_swap(struct hm_span *span)
+{
+    hm_store(&span->ready, span->freed);
+    hm_store(&span->freed, hm_span_end(span));
+    span->alarm = span->carved + (uint32_t)span->uncounted;
+}
+
+/* Have the slots of the next page ready, which were never handed out. No slot is ready now. Owner
+ * only. */
+void hm_span_carve(struct hm_span *span, struct hm_heap *heap);
+
+/* Have slots ready, freed ones or fresh ones. Returns false if that is not worth it, or all are
+ * live. No slot is ready now. Owner only. */
+HM_INLINE bool
+hm_span_refill(struct hm_span *span, struct hm_heap *heap)
+{
+    if (hm_span_missing(span) == 0) {
+        hm_span_swap(span);
+        return true;
+    }
+    if (span->carved == span->slot_count)
         return false;
-    word = hm_load(&span->bits[slot_idx >> 6]);
-    if (HM_UNLIKELY((word & bit) != 0))
-        return false;
-    hm_store(&span->bits[slot_idx >> 6], word | bit);
+    hm_span_carve(span, heap);
     return true;
 }
 
-/* Point `word` at a word with free slots. Returns false, and leaves it at an empty one, if all are
- * taken. */
-bool hm_span_next_word(struct hm_span *span);
+/* Make all ready slots freed ones. Owner only. */
+void hm_span_unready(struct hm_span *span);
+
+/* If fork() cut off the thread that was at work here: find out from their marks which slots are
+ * free. heap->lock is held. */
+void hm_span_mend(struct hm_span *span);
 
 /* Whether `addr` is a live block of a span of slots; racy if another thread frees it meanwhile. */
 bool hm_span_is_live(struct hm_span *span, uintptr_t addr);
 
-/* Number of slots that are neither free nor freed remotely. */
+/* Number of slots that are neither free nor freed remotely; about that number while other threads
+ * work on the span. */
 uint32_t hm_span_live_count(struct hm_span *span);
 
 /* A struct with room for `word_count` words, entered nowhere; NULL if there is no memory.

@@ -136,11 +136,11 @@ resize(int thread, size_t idx, size_t size_bytes)
 static struct hm_tcache *
 new_thread(void)
 {
-    struct hm_tcache *cache = hm_tcache_acquire(&rig.pool);
+    struct hm_tcache *cache = hm_tcache_acquire(&rig.pool, 0);
 
     if (cache == NULL) {
         expect_fault();
-        cache = hm_tcache_acquire(&rig.pool);
+        cache = hm_tcache_acquire(&rig.pool, 0);
     }
     if (cache == NULL)
         fail("a thread gets no cache after the fault was lifted");

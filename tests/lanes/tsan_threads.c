@@ -96,7 +96,7 @@ give(struct hm_tcache *cache, uint64_t *block)
     block[0] = 0;
     if (span == NULL)
         fail("a live block has no span");
-    if (hm_load(&span->owner) == cache && hm_tcache_free(cache, span, addr))
+    if (hm_load(&span->owner) == hm_thread_id() && hm_tcache_free(span, addr))
         return;
     if (span->kind == HM_SPAN_SLOTS)
         hm_tcache_free_slow(&pool, cache, span, addr);
@@ -110,7 +110,7 @@ give(struct hm_tcache *cache, uint64_t *block)
 static void
 live(uint64_t *state)
 {
-    struct hm_tcache *cache = hm_tcache_acquire(&pool);
+    struct hm_tcache *cache = hm_tcache_acquire(&pool, hm_thread_id());
     uint64_t *own[OWN] = { NULL };
     size_t step_count = (size_t)100 << below(state, 9);
 
@@ -171,7 +171,7 @@ run_reader(void *arg)
 static void
 check_nothing_left(void)
 {
-    struct hm_tcache *cache = hm_tcache_acquire(&pool);
+    struct hm_tcache *cache = hm_tcache_acquire(&pool, hm_thread_id());
     const char *broken;
 
     for (int i = 0; i < SHARED; i++)

@@ -276,7 +276,7 @@ do_thread(void)
         hm_tcache_retire(*cache);
         *cache = NULL;
     } else {
-        *cache = hm_tcache_acquire(&rig.pool);
+        *cache = hm_tcache_acquire(&rig.pool, 0);
         if (*cache == NULL)
             fail("no memory for a thread's cache", 0);
     }
@@ -364,7 +364,7 @@ begin_round(void)
         rig_thp_mode(&rig, (enum hm_thp_mode)below(HM_THP_PRCTL_OFF + 1));
     if (one_in(4))
         rig.fake.huge_room_bytes = below(64 * HM_MIB);
-    caches[0] = hm_tcache_acquire(&rig.pool);
+    caches[0] = hm_tcache_acquire(&rig.pool, 0);
     block_count = 0;
     live_bytes = 0;
 }
@@ -379,6 +379,9 @@ end_round(void)
             hm_tcache_retire(caches[i]);
         caches[i] = NULL;
     }
+    hm_lock_take(&rig.heap.lock);
+    hm_pool_mend(&rig.pool);
+    hm_lock_give(&rig.heap.lock);
     check_all();
     if (rig.heap.used_pages != 0 || rig.heap.direct_bytes != 0 || rig.heap.span_count != 0)
         fail("memory is in use after everything was freed", rig.heap.used_pages);

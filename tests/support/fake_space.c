@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* fake_space.c - address space without memory behind it (see fake_space.h).
+/* fake_space.c - address space with books of our own (see fake_space.h).
  *
  * Problem     A fake that forgives more than the kernel does would hide faults.
- * Idea        Every call first finds its range within one mapping and checks what the kernel, or
- *             the contract of os.h, demands of it.
+ * Idea        Every call first finds its range within one mapping, and checks what os.h demands.
  */
 #include "support/fake_space.h"
 
@@ -12,6 +11,7 @@
 #include <string.h>
 
 #include "base/bitmap.h"
+#include "support/fake_real.h"
 
 void
 fake_space_misuse(const char *what, uintptr_t addr, size_t len_bytes)
@@ -26,10 +26,10 @@ fake_space_init(struct fake_space *space, const struct hm_geom *geom)
 {
     *space = (struct fake_space){
         .geom = *geom,
-        .base_addr = (uintptr_t)1 << 40,
+        .base_addr = fake_real_base(),
         .end_addr = (uintptr_t)1 << 47,
+        .gap_bytes = hm_region_bytes(geom),
     };
-    space->gap_bytes = hm_region_bytes(geom);
 }
 
 void
@@ -139,7 +139,8 @@ insert(struct fake_space *space, size_t idx, uintptr_t addr, size_t len_bytes)
     }
     memmove(space->mappings + idx + 1, space->mappings + idx,
             (space->mapping_count - idx) * sizeof(space->mappings[0]));
-    space->mappings[idx] = (struct fake_mapping){ addr, len_bytes, cells };
+    space->mappings[idx]
+        = (struct fake_mapping){ addr, len_bytes, cells, fake_real_map(addr, len_bytes) };
     space->mapping_count++;
     space->reserved_bytes += len_bytes;
 }
@@ -202,6 +203,7 @@ erase(struct fake_space *space, struct fake_mapping *mapping)
     size_t idx = (size_t)(mapping - space->mappings);
 
     space->reserved_bytes -= mapping->len_bytes;
+    fake_real_unmap(mapping->is_real, mapping->addr, mapping->len_bytes);
     free(mapping->cells);
     memmove(mapping, mapping + 1, (space->mapping_count - idx - 1) * sizeof(*mapping));
     space->mapping_count--;
@@ -276,6 +278,7 @@ fake_space_discard(struct fake_space *space, uintptr_t addr, size_t len_bytes)
     const char *what = "discard of what was not committed";
     const struct fake_mapping *mapping = fake_space_find(space, addr, len_bytes, what);
 
+    fake_real_discard(mapping->is_real, addr, len_bytes);
     while (len_bytes > 0) {
         struct part part = part_at(space, mapping, addr, len_bytes);
         size_t part_bytes = part.page_count << space->geom.page_shift;
@@ -328,6 +331,7 @@ cut_last(struct fake_space *space, struct fake_mapping *mapping, size_t new_byte
         hm_bitmap_clear_run(bits_of(*cell), page_idx, hm_region_pages(&space->geom) - page_idx);
 }
 
+/* Contents are lost: nobody keeps any in large blocks. */
 static void
 resize(struct fake_space *space, struct fake_mapping *mapping, size_t new_bytes)
 {
@@ -350,7 +354,9 @@ resize(struct fake_space *space, struct fake_mapping *mapping, size_t new_bytes)
     for (size_t i = old_count; i < new_count; i++)
         mapping->cells[i] = flags;
     space->reserved_bytes += new_bytes - mapping->len_bytes;
+    fake_real_unmap(mapping->is_real, mapping->addr, mapping->len_bytes);
     mapping->len_bytes = new_bytes;
+    mapping->is_real = fake_real_map(mapping->addr, new_bytes);
 }
 
 bool

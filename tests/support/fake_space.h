@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* fake_space.h - address space without memory behind it.
+/* fake_space.h - address space with books of our own about the memory behind it.
  *
  * Problem     The heap must be tried with terabytes, with huge pages of 2 and of 32 MiB, and with a
  *             kernel that forgets nothing, on a machine that has none of these.
- * Idea        The core never touches the memory that it hands out. So a huge page is one word here;
- *             once a test has pretended to write to it, one bit per base page is added. Whatever a
+ * Idea        Of the memory that it hands out, the core touches free slots only. So a huge page is
+ *             one word here; once a test has pretended to write to it, one bit per base page is
+ *             added. Behind that lies memory of the real kernel, where it has room for it: it
+ *             holds what the core links its free slots with, and nobody asks about it. Whatever a
  *             correct core would never do (discard what is not its own, unmap half, advise a part
  *             of a huge page) ends the test with one line on stderr and abort().
  * State       struct fake_space; mappings sorted by address.
@@ -32,6 +34,7 @@ struct fake_mapping {
     uintptr_t addr;
     size_t len_bytes;
     fake_cell *cells;
+    bool is_real; /* there is memory */
 };
 
 struct fake_space {

@@ -73,7 +73,7 @@ rig_free(struct rig *rig, struct hm_tcache *cache, uintptr_t addr)
 
     if (span == NULL)
         fake_space_misuse("test: free of no block", addr, 0);
-    if (cache != NULL && hm_load(&span->owner) == cache && hm_tcache_free(cache, span, addr))
+    if (cache != NULL && hm_load(&span->owner) == cache->id && hm_tcache_free(span, addr))
         return;
     if (cache == NULL)
         cache = (struct hm_tcache *)(uintptr_t)&hm_tcache_empty;
@@ -113,6 +113,32 @@ rig_usable(const struct rig *rig, uintptr_t addr)
     return span != NULL ? span->slot_bytes : 0;
 }
 
+/* What must hold of one span. */
+static const char *
+check_span(const struct hm_heap *heap, struct hm_span *span)
+{
+    uintptr_t addr = span->base;
+    uint32_t live_count;
+
+    if (span->kind == HM_SPAN_IDLE)
+        return "a listed span is alive";
+    if (span->owner != (span->home != NULL ? span->home->id : 0))
+        return "owner is the id of home, or nobody";
+    if (span->kind == HM_SPAN_SLOTS) {
+        live_count = hm_span_live_count(span);
+        if (live_count > span->carved || span->carved > span->slot_count)
+            return "only carved slots are live";
+        if (span->alarm + span->hidden < live_count)
+            return "at least as many frees are awaited as slots are live";
+        if (span->carved == 0)
+            return NULL;
+        addr = hm_span_slot_addr(span, span->slot_count - 1);
+    }
+    if (hm_pagemap_get(&heap->pagemap, addr) != span)
+        return "a live span is entered in the pagemap";
+    return NULL;
+}
+
 /* Pages that live spans claim, and the number of these spans. */
 static const char *
 check_spans(const struct rig *rig)
@@ -125,22 +151,17 @@ check_spans(const struct rig *rig)
 
     for (struct hm_list *link = heap->spans.next; link != &heap->spans; link = link->next) {
         struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
+        const char *broken = check_span(heap, span);
 
+        if (broken != NULL)
+            return broken;
         span_count++;
-        if (hm_pagemap_get(&heap->pagemap, span->base) != span)
-            return "a live span is entered in the pagemap";
         if (span->kind == HM_SPAN_MAPPED) {
             mapped_bytes += hm_pages_to_bytes(&heap->geom, span->len_pages);
             mapped_count++;
-            continue;
+        } else {
+            run_pages += span->len_pages;
         }
-        run_pages += span->len_pages;
-        if (span->kind == HM_SPAN_IDLE)
-            return "a listed span is alive";
-        if (span->kind == HM_SPAN_SLOTS && span->used < hm_span_live_count(span))
-            return "used is at least the number of live slots";
-        if (span->owner != NULL && span->owner != span->home)
-            return "owner is home or nobody";
     }
     if (span_count != heap->span_count)
         return "span_count is the length of the list";

@@ -75,6 +75,8 @@ Test(class, spans_of_all_machines)
                 cr_assert_gt(slot_count, 0);
                 cr_assert_leq(slot_count, HM_SPAN_WORDS_MAX * 64);
                 cr_assert_leq(slot_count * hm_class_bytes(i), len_pages * page_sizes[p]);
+                cr_assert_lt(len_pages * page_sizes[p] - slot_count * hm_class_bytes(i),
+                             hm_class_bytes(i), "no slot fits into what is left");
                 before_pages = len_pages;
             }
         }

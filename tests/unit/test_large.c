@@ -143,7 +143,7 @@ Test(large, a_move_without_memory_for_the_pagemap)
 {
     uintptr_t addr = (uintptr_t)hm_large_alloc(&rig.heap, 64 * HM_MIB, 16, NULL);
 
-    rig.fake.space.base_addr *= 2;
+    rig.fake.space.base_addr += HM_GIB << 8;
     rig.fake.no_room_to_grow = true;
     fake_os_fail(&rig.fake, FAKE_MAP_META, 1, ENOMEM, true);
     cr_assert_eq(resize(addr, 128 * HM_MIB), 0);

@@ -122,7 +122,30 @@ Test(pagemap, takes_a_root_of_the_caller)
 
     cr_assert_eq(hm_pagemap_init(&other, &meta, root), 0);
     cr_assert_eq(hm_pagemap_set(&other, &meta, (uintptr_t)1 << 40, 1, SPAN_B), 0);
-    cr_assert_eq(hm_pagemap_get_in(root, (uintptr_t)1 << 40), SPAN_B);
+    cr_assert_eq(hm_pagemap_get(&other, (uintptr_t)1 << 40), SPAN_B);
+    cr_assert_eq(other.root, root);
+}
+
+/* The short way sees the leaf that was made first, and nothing else. */
+Test(pagemap, the_first_leaf_is_near)
+{
+    uintptr_t leaf_bytes = (uintptr_t)1 << (HM_GRAIN_SHIFT + HM_LEAF_SHIFT);
+    uintptr_t addr = 9 * leaf_bytes;
+
+    cr_assert_null(hm_pagemap_get_near(&map, addr));
+    cr_assert_null(hm_pagemap_get_near(&map, 0));
+    cr_assert_null(hm_pagemap_get_near(&map, UINTPTR_MAX));
+    cr_assert_eq(hm_pagemap_set(&map, &meta, addr, 1, SPAN_A), 0);
+    cr_assert_eq(hm_pagemap_set(&map, &meta, addr + leaf_bytes - 1, 1, SPAN_B), 0);
+    cr_assert_eq(hm_pagemap_set(&map, &meta, addr + leaf_bytes, 1, SPAN_A), 0);
+    cr_assert_eq(hm_pagemap_set(&map, &meta, addr - 1, 1, SPAN_B), 0);
+    cr_assert_eq(hm_pagemap_get_near(&map, addr), SPAN_A);
+    cr_assert_eq(hm_pagemap_get_near(&map, addr + leaf_bytes - 1), SPAN_B);
+    cr_assert_null(hm_pagemap_get_near(&map, addr + leaf_bytes));
+    cr_assert_null(hm_pagemap_get_near(&map, addr - 1));
+    cr_assert_null(hm_pagemap_get_near(&map, 0));
+    cr_assert_null(hm_pagemap_get_near(&map, UINTPTR_MAX));
+    cr_assert_eq(hm_pagemap_get(&map, addr - 1), SPAN_B);
 }
 
 Test(pagemap, no_memory_for_the_root)

@@ -16,8 +16,8 @@ static void
 setup(void)
 {
     rig_init(&rig);
-    owner = hm_tcache_acquire(&rig.pool);
-    other = hm_tcache_acquire(&rig.pool);
+    owner = hm_tcache_acquire(&rig.pool, 0);
+    other = hm_tcache_acquire(&rig.pool, 0);
 }
 
 static void
@@ -66,8 +66,10 @@ Test(remote, counts_and_announces_once)
     hm_remote_collect(owner);
     cr_assert_null(owner->pending);
     cr_assert_eq(span->remote_count, 0);
-    cr_assert_eq(span->used, 1, "only its being current counts");
-    cr_assert_eq(alloc(owner, 100), addrs[0]);
+    cr_assert_eq(span->uncounted, 0);
+    cr_assert_eq(hm_span_live_count(span), 0);
+    hm_tcache_trim(owner);
+    cr_assert_eq(rig.heap.span_count, 0);
 }
 
 Test(remote, a_full_span_serves_again)
@@ -78,12 +80,36 @@ Test(remote, a_full_span_serves_again)
 
     while (owner->current[span->class_idx] == span)
         (void)alloc(owner, 1000);
+    cr_assert_neq(span->hidden, 0);
     rig_free(&rig, other, first);
-    cr_assert_null(span->owner);
     span_count = rig.heap.span_count;
     while (owner->current[span->class_idx] != span)
         (void)alloc(owner, 1000);
     cr_assert_eq(rig.heap.span_count, span_count, "no new one is made before");
+}
+
+/* The bit of a free is merged before its count arrives: the span stays until then. */
+Test(remote, a_free_that_is_not_counted_yet_keeps_the_span)
+{
+    uintptr_t a = alloc(owner, 64);
+    uintptr_t b = alloc(owner, 64);
+    struct hm_span *span = span_at(a);
+    uint64_t idx = hm_span_slot_idx(span, a);
+
+    span->remote[idx >> 6] |= (uint64_t)1 << (idx & 63); /* the first half of a free */
+    rig_free(&rig, other, b);
+    hm_tcache_trim(owner);
+    cr_assert_eq(rig.heap.span_count, 1);
+    cr_assert_eq(hm_span_live_count(span), 0);
+    cr_assert_eq(span->uncounted, 1);
+    for (int i = 0; i < 200; i++)
+        rig_free(&rig, owner, alloc(owner, 64));
+    cr_assert_eq(span_at(a), span);
+    span->remote_count = 1; /* the second half */
+    owner->pending = span;
+    span->pending_next = NULL;
+    hm_tcache_trim(owner);
+    cr_assert_eq(rig.heap.span_count, 0);
 }
 
 Test(remote, an_empty_span_goes_back_when_its_owner_collects)
@@ -123,7 +149,7 @@ Test(remote, pending_frees_of_a_thread_that_dies)
     rig_free(&rig, other, a);
     hm_tcache_retire(owner);
     cr_assert_null(owner->pending);
-    cr_assert_eq(span_at(b)->used, 1, "they were merged");
+    cr_assert_eq(span_at(b)->alarm, 1, "they were merged");
     rig_free(&rig, other, b);
     cr_assert_eq(rig.heap.span_count, 0);
 }
@@ -197,15 +223,14 @@ Test(remote, a_double_free_after_the_merge_aborts, .signal = SIGABRT)
     rig_free(&rig, other, addr);
 }
 
-/* The owner's bits know nothing of a remote free before the merge, which then finds both. */
-Test(remote, a_double_free_by_the_owner_aborts_at_the_merge, .signal = SIGABRT)
+/* Before the merge it is in no list, but it bears the mark, and its bit is set. */
+Test(remote, a_double_free_by_the_owner_aborts_before_the_merge, .signal = SIGABRT)
 {
     uintptr_t addr = alloc(owner, 64);
 
     (void)alloc(owner, 64);
     rig_free(&rig, other, addr);
     rig_free(&rig, owner, addr);
-    hm_remote_collect(owner);
 }
 
 Test(remote, a_free_inside_a_block_aborts, .signal = SIGABRT)

@@ -17,7 +17,7 @@ static void
 setup(void)
 {
     rig_init(&rig);
-    cache = hm_tcache_acquire(&rig.pool);
+    cache = hm_tcache_acquire(&rig.pool, 0);
 }
 
 static void

@@ -2,6 +2,7 @@
 /* test_thread.c - caches come and go, and what fork leaves in the child. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "cache/remote.h"
@@ -52,7 +53,7 @@ after_fork(struct hm_tcache *self)
 Test(thread, ten_thousand_in_a_row_leave_one_cache)
 {
     for (int i = 0; i < 10000; i++) {
-        struct hm_tcache *cache = hm_tcache_acquire(&rig.pool);
+        struct hm_tcache *cache = hm_tcache_acquire(&rig.pool, 0);
         uintptr_t addr = alloc(cache, 100);
 
         rig_free(&rig, cache, addr);
@@ -65,7 +66,7 @@ Test(thread, ten_thousand_in_a_row_leave_one_cache)
 
 Test(thread, what_a_dead_thread_left_is_adopted)
 {
-    struct hm_tcache *first = hm_tcache_acquire(&rig.pool);
+    struct hm_tcache *first = hm_tcache_acquire(&rig.pool, 0);
     uintptr_t kept[3];
     struct hm_tcache *second;
     size_t span_count;
@@ -75,7 +76,7 @@ Test(thread, what_a_dead_thread_left_is_adopted)
     hm_tcache_retire(first);
     cr_assert_eq(rig.pool.orphan_count, 1);
     span_count = rig.heap.span_count;
-    second = hm_tcache_acquire(&rig.pool);
+    second = hm_tcache_acquire(&rig.pool, 0);
     cr_assert_eq(span_at(alloc(second, 100)), span_at(kept[0]));
     cr_assert_eq(rig.heap.span_count, span_count);
     cr_assert_eq(rig.pool.orphan_count, 0);
@@ -87,11 +88,11 @@ Test(thread, what_a_dead_thread_left_is_adopted)
 
 Test(thread, only_spans_of_the_class_are_adopted)
 {
-    struct hm_tcache *cache = hm_tcache_acquire(&rig.pool);
+    struct hm_tcache *cache = hm_tcache_acquire(&rig.pool, 0);
     uintptr_t addr = alloc(cache, 100);
 
     hm_tcache_retire(cache);
-    cache = hm_tcache_acquire(&rig.pool);
+    cache = hm_tcache_acquire(&rig.pool, 0);
     cr_assert_neq(span_at(alloc(cache, 2000)), span_at(addr));
     cr_assert_eq(rig.pool.adopted_count, 0);
     rig_free(&rig, cache, addr);
@@ -100,21 +101,37 @@ Test(thread, only_spans_of_the_class_are_adopted)
 
 Test(thread, full_orphans_are_skipped_and_come_back)
 {
-    struct hm_tcache *cache = hm_tcache_acquire(&rig.pool);
+    struct hm_tcache *cache = hm_tcache_acquire(&rig.pool, 0);
     uintptr_t first = alloc(cache, 4000);
     struct hm_span *span = span_at(first);
 
     while (cache->current[span->class_idx] == span)
         (void)alloc(cache, 4000);
     hm_tcache_retire(cache);
-    cache = hm_tcache_acquire(&rig.pool);
+    cache = hm_tcache_acquire(&rig.pool, 0);
     for (int i = 0; i < 100; i++)
         (void)alloc(cache, 4000);
     cr_assert_eq(rig.pool.orphan_count, 0);
     cr_assert_eq(span->home, cache);
     cr_assert_null(rig_check(&rig));
     rig_free(&rig, cache, first);
-    cr_assert_eq(span->owner, cache);
+    while (cache->current[span->class_idx] != span)
+        cr_assert_neq(alloc(cache, 4000), 0);
+}
+
+/* The next thread may get the same id, and only what it owns is open to it. */
+Test(thread, an_orphan_has_no_owner)
+{
+    struct hm_tcache *cache = hm_tcache_acquire(&rig.pool, 7777);
+    uintptr_t addr = alloc(cache, 100);
+
+    cr_assert_eq(span_at(addr)->owner, 7777);
+    hm_tcache_retire(cache);
+    cr_assert_eq(span_at(addr)->owner, 0);
+    cache = hm_tcache_acquire(&rig.pool, 7777);
+    cr_assert_eq(span_at(addr)->owner, 0);
+    rig_free(&rig, cache, addr);
+    cr_assert_eq(rig.heap.span_count, 0);
 }
 
 Test(thread, no_memory_for_a_cache)
@@ -126,9 +143,9 @@ Test(thread, no_memory_for_a_cache)
     fake_os_fail(&rig.fake, FAKE_MAP_META, 1, ENOMEM, true);
     while (hm_meta_alloc(&rig.heap.meta, 512, 64) != NULL)
         continue;
-    cr_assert_null(hm_tcache_acquire(&rig.pool));
+    cr_assert_null(hm_tcache_acquire(&rig.pool, 0));
     fake_os_heal(&rig.fake);
-    cache = hm_tcache_acquire(&rig.pool);
+    cache = hm_tcache_acquire(&rig.pool, 0);
     cr_assert_not_null(cache);
     cr_assert_neq(alloc(cache, 1), 0);
 }
@@ -137,8 +154,8 @@ Test(thread, no_memory_for_a_cache)
 
 Test(thread, a_child_inherits_the_blocks_of_all)
 {
-    struct hm_tcache *self = hm_tcache_acquire(&rig.pool);
-    struct hm_tcache *gone = hm_tcache_acquire(&rig.pool);
+    struct hm_tcache *self = hm_tcache_acquire(&rig.pool, 0);
+    struct hm_tcache *gone = hm_tcache_acquire(&rig.pool, 0);
     uintptr_t mine[50];
     uintptr_t theirs[50];
 
@@ -167,45 +184,106 @@ Test(thread, a_child_inherits_the_blocks_of_all)
  * not. */
 Test(thread, half_a_remote_free_is_counted)
 {
-    struct hm_tcache *self = hm_tcache_acquire(&rig.pool);
+    struct hm_tcache *self = hm_tcache_acquire(&rig.pool, 0);
     uintptr_t a = alloc(self, 500);
     uintptr_t b = alloc(self, 500);
     struct hm_span *span = span_at(a);
+    uint64_t idx = hm_span_slot_idx(span, a);
 
-    hm_span_remote(span)[0] |= 1;
+    span->remote[idx >> 6] |= (uint64_t)1 << (idx & 63);
     after_fork(self);
-    cr_assert_eq(span->used, 2, "one block and being current");
+    cr_assert_eq(hm_span_live_count(span), 1);
+    cr_assert_eq(span->uncounted, 0);
     cr_assert(!hm_span_is_live(span, a));
-    cr_assert_eq(alloc(self, 500), a);
-    rig_free(&rig, self, a);
     rig_free(&rig, self, b);
+    hm_tcache_trim(self);
+    cr_assert_eq(rig.heap.span_count, 0);
+}
+
+/* The same in a full span, and in one with nothing else in use. */
+Test(thread, half_a_remote_free_in_spans_that_are_not_current)
+{
+    struct hm_tcache *self = hm_tcache_acquire(&rig.pool, 0);
+    uintptr_t first = alloc(self, 1000);
+    uintptr_t last = alloc(self, 3000);
+    struct hm_span *spans[2] = { span_at(first), span_at(last) };
+
+    while (self->current[spans[0]->class_idx] == spans[0])
+        (void)alloc(self, 1000);
+    hm_tcache_let_go(self, spans[1]->class_idx);
+    for (int i = 0; i < 2; i++) {
+        uint64_t idx = hm_span_slot_idx(spans[i], i == 0 ? first : last);
+
+        spans[i]->remote[idx >> 6] |= (uint64_t)1 << (idx & 63);
+    }
+    after_fork(self);
+    cr_assert_null(rig_check(&rig));
+    cr_assert_null(span_at(last));
+    cr_assert_eq(spans[0]->hidden, 0);
+    cr_assert_eq(self->room[spans[0]->class_idx].next, &spans[0]->link);
 }
 
 Test(thread, a_child_without_a_cache)
 {
-    struct hm_tcache *gone = hm_tcache_acquire(&rig.pool);
+    struct hm_tcache *gone = hm_tcache_acquire(&rig.pool, 0);
     uintptr_t kept = alloc(gone, 100);
-    uintptr_t freed = alloc(gone, 5000);
 
-    rig_free(&rig, gone, freed);
+    rig_free(&rig, gone, alloc(gone, 100));
     after_fork(NULL);
-    cr_assert_null(span_at(freed), "a span without live blocks goes back");
     cr_assert_eq(rig.pool.orphan_count, 1);
+    cr_assert(span_at(kept)->is_torn);
     rig_free(&rig, NULL, kept);
     cr_assert_eq(rig.heap.span_count, 0);
     cr_assert_eq(rig.pool.orphan_count, 0);
 }
 
+/* What the parent's other threads had free, the child can use. */
+Test(thread, a_torn_span_is_adopted_with_its_free_slots)
+{
+    struct hm_tcache *self = hm_tcache_acquire(&rig.pool, 0);
+    struct hm_tcache *gone = hm_tcache_acquire(&rig.pool, 0);
+    uintptr_t addrs[60];
+    struct hm_span *span;
+
+    for (int i = 0; i < 60; i++)
+        addrs[i] = alloc(gone, 64);
+    for (int i = 0; i < 50; i++)
+        rig_free(&rig, gone, addrs[i]);
+    span = span_at(addrs[50]);
+    after_fork(self);
+    cr_assert_eq(hm_span_live_count(span), 10);
+    for (int i = 0; i < 50; i++)
+        cr_assert_eq(span_at(alloc(self, 64)), span);
+    cr_assert_null(rig_check(&rig));
+    cr_assert_eq(rig.pool.adopted_count, 1);
+    for (int i = 50; i < 60; i++)
+        cr_assert(hm_span_is_live(span, addrs[i]), "nobody else got it");
+}
+
+Test(thread, a_double_free_in_a_torn_span_aborts, .signal = SIGABRT)
+{
+    struct hm_tcache *gone = hm_tcache_acquire(&rig.pool, 0);
+    uintptr_t addr = alloc(gone, 64);
+
+    (void)alloc(gone, 64);
+    rig_free(&rig, gone, addr);
+    after_fork(NULL);
+    rig_free(&rig, NULL, addr);
+}
+
 Test(thread, orphans_of_the_parent_stay_orphans)
 {
-    struct hm_tcache *self = hm_tcache_acquire(&rig.pool);
-    struct hm_tcache *gone = hm_tcache_acquire(&rig.pool);
+    struct hm_tcache *self = hm_tcache_acquire(&rig.pool, 0);
+    struct hm_tcache *gone = hm_tcache_acquire(&rig.pool, 0);
     uintptr_t kept = alloc(gone, 100);
     uintptr_t freed = alloc(gone, 2000);
+    uint64_t idx;
 
     hm_tcache_retire(gone);
     cr_assert_eq(rig.pool.orphan_count, 2);
-    hm_span_remote(span_at(freed))[0] |= 1; /* as by a free that the fork cut off */
+    /* as by a free that the fork cut off */
+    idx = hm_span_slot_idx(span_at(freed), freed);
+    span_at(freed)->remote[idx >> 6] |= (uint64_t)1 << (idx & 63);
     after_fork(self);
     cr_assert_null(span_at(freed));
     cr_assert_eq(rig.pool.orphan_count, 1);
@@ -216,7 +294,7 @@ Test(thread, orphans_of_the_parent_stay_orphans)
 /* Another thread has just made a span, and no cache owns it yet. */
 Test(thread, fork_between_creation_and_ownership)
 {
-    struct hm_tcache *self = hm_tcache_acquire(&rig.pool);
+    struct hm_tcache *self = hm_tcache_acquire(&rig.pool, 0);
 
     cr_assert_not_null(hm_span_create(&rig.heap, 5, 0));
     after_fork(self);

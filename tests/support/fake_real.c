@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* fake_real.c - memory behind the fake kernel's address space (see fake_real.h).
+ *
+ * Problem     The core links free slots through their own memory, so that there must be some; but a
+ *             test pretends to have terabytes.
+ * Idea        Memory that the real kernel does not set aside until it is written to.
+ */
+#include "support/fake_real.h"
+
+#include <sys/mman.h>
+
+#include "base/units.h"
+
+#define MAP_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+
+#define PROBE_BYTES (HM_GIB << 10)
+#define BASE_ALIGN_BYTES (HM_GIB << 6)
+
+/* The kernel and sanitizers put what comes later elsewhere, as long as there is room. */
+uintptr_t
+fake_real_base(void)
+{
+    void *mem = mmap(NULL, PROBE_BYTES, PROT_NONE, MAP_FLAGS, -1, 0);
+
+    if (mem == MAP_FAILED)
+        return (uintptr_t)1 << 40;
+    (void)munmap(mem, PROBE_BYTES);
+    return hm_align_up((uintptr_t)mem, BASE_ALIGN_BYTES);
+}
+
+bool
+fake_real_map(uintptr_t addr, size_t len_bytes)
+{
+    void *mem = mmap((void *)addr, len_bytes, PROT_READ | PROT_WRITE,
+                     MAP_FLAGS | MAP_FIXED_NOREPLACE, -1, 0);
+
+    /* A kernel before 4.17 takes the address for a wish. */
+    if (mem != MAP_FAILED && mem != (void *)addr)
+        (void)munmap(mem, len_bytes);
+    return mem == (void *)addr;
+}
+
+void
+fake_real_unmap(bool is_real, uintptr_t addr, size_t len_bytes)
+{
+    if (is_real)
+        (void)munmap((void *)addr, len_bytes);
+}
+
+void
+fake_real_discard(bool is_real, uintptr_t addr, size_t len_bytes)
+{
+    if (is_real)
+        (void)madvise((void *)addr, len_bytes, MADV_DONTNEED);
+}
