@@ -21,7 +21,7 @@ AC_DEFUN([HUMA_SANITIZE], [
     IFS=$huma_saved_ifs
     AS_CASE([,$huma_sanitize,], [*,address,*thread,*|*,thread,*address,*],
       [AC_MSG_ERROR([--enable-sanitize: address and thread exclude each other])])
-    HUMA_SAN_CFLAGS="-fsanitize=$huma_sanitize -fno-sanitize-recover=all -fno-omit-frame-pointer"
+    HUMA_SAN_CFLAGS="-DHM_SANITIZE -fsanitize=$huma_sanitize -fno-sanitize-recover=all -fno-omit-frame-pointer"
     AC_MSG_CHECKING([whether $CC links with -fsanitize=$huma_sanitize])
     huma_saved_cflags=$CFLAGS
     CFLAGS="$CFLAGS $HUMA_SAN_CFLAGS"

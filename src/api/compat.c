@@ -98,9 +98,10 @@ __posix_memalign(void **out_ptr, size_t alignment, size_t size)
 HM_EXPORT int
 mallopt(int param, int val)
 {
-    (void)val;
+    if (param == M_PERTURB)
+        hm_process_set_perturb(val);
     return param != M_MMAP_THRESHOLD && param != M_MMAP_MAX && param != M_TRIM_THRESHOLD
-           && param != M_TOP_PAD && param != M_PERTURB;
+           && param != M_TOP_PAD;
 }
 
 /* Returns 1 if memory went back, as glibc does. How much to keep at the top (`pad`) has no meaning

@@ -44,9 +44,9 @@ alloc_large(size_t size_bytes, size_t align_bytes, bool *out_is_zero)
     return mem;
 }
 
-/* The thread has no cache yet, or no more. */
+/* A slot, also for threads that have no cache yet, or no more. */
 static HM_COLD void *
-alloc_first(size_t size_bytes)
+alloc_small(size_t size_bytes)
 {
     int saved_errno = errno;
     unsigned class_idx = hm_class_of(size_bytes);
@@ -54,25 +54,55 @@ alloc_first(size_t size_bytes)
     void *mem
         = cache != NULL ? hm_tcache_alloc(cache, class_idx) : hm_process_alloc_spare(class_idx);
 
+    if (mem == NULL)
+        return no_memory();
     errno = saved_errno;
     return mem;
 }
 
-/* Everything that the fast path leaves: no cache yet, no free slot at hand, or a large block. Next
- * on the allocation walk: hm_tcache_alloc_slow (cache/tcache.c) or hm_large_alloc
- * (span/large.c). */
+/* What mallopt(M_PERTURB) asks for. Blocks of such a process come and go the slow ways. */
+static void *
+fill_new(void *mem, size_t size_bytes)
+{
+    if (HM_UNLIKELY(hm_process.perturb != 0) && mem != NULL)
+        memset(mem, hm_process.perturb ^ 0xff, size_bytes);
+    return mem;
+}
+
+static void
+fill_freed(struct hm_span *span, uintptr_t addr)
+{
+    if (HM_LIKELY(hm_process.perturb == 0))
+        return;
+    if (span->kind == HM_SPAN_SLOTS ? hm_span_is_live(span, addr)
+                                    : span->kind == HM_SPAN_RUN && addr == span->base)
+        memset((void *)addr, hm_process.perturb, span->slot_bytes);
+}
+
+/* Large blocks, and what else shall not come from the thread's cache by itself. */
+static HM_NOINLINE void *
+alloc_over(size_t size_bytes)
+{
+    void *mem = size_bytes > hm_process.small_max_bytes
+                    ? alloc_large(size_bytes, ALIGN_MIN_BYTES, NULL)
+                    : alloc_small(size_bytes);
+
+    return fill_new(mem, size_bytes);
+}
+
+/* Everything that the fast path leaves: no cache yet, no slot ready, or a large block. Next on the
+ * allocation walk: hm_tcache_alloc_slow (cache/tcache.c) or hm_large_alloc (span/large.c). */
 static HM_NOINLINE void *
 malloc_slow(size_t size_bytes)
 {
     struct hm_tcache *cache = hm_thread_cache;
     void *mem;
 
-    if (size_bytes > HM_SMALL_MAX_BYTES)
-        return alloc_large(size_bytes, ALIGN_MIN_BYTES, NULL);
-    if (HM_LIKELY(cache != &hm_tcache_empty))
-        mem = hm_tcache_alloc_slow(cache, hm_class_of(size_bytes));
-    else
-        mem = alloc_first(size_bytes);
+    if (size_bytes > hm_load(&hm_process.cached_max_bytes))
+        return alloc_over(size_bytes);
+    if (HM_UNLIKELY(cache == &hm_tcache_empty))
+        return alloc_small(size_bytes);
+    mem = hm_tcache_alloc_slow(cache, hm_class_of(size_bytes));
     return HM_LIKELY(mem != NULL) ? mem : no_memory();
 }
 
@@ -120,6 +150,7 @@ free_slow(uintptr_t addr)
         return;
     if (span == NULL)
         not_ours(addr, "free()");
+    fill_freed(span, addr);
     if (span->kind == HM_SPAN_SLOTS)
         hm_tcache_free_slow(&hm_process.pool, hm_thread_cache, span, addr);
     else
@@ -254,6 +285,7 @@ static void *
 alloc_aligned(size_t align_bytes, size_t size_bytes)
 {
     unsigned class_idx = HM_CLASS_COUNT;
+    void *mem;
 
     if (align_bytes <= ALIGN_MIN_BYTES)
         return malloc(size_bytes);
@@ -261,9 +293,10 @@ alloc_aligned(size_t align_bytes, size_t size_bytes)
         return no_memory();
     if (align_bytes <= hm_page_bytes(&hm_process.heap.geom))
         class_idx = hm_class_of_aligned(size_bytes, align_bytes);
-    if (class_idx < HM_CLASS_COUNT)
+    if (class_idx < HM_CLASS_COUNT && hm_class_bytes(class_idx) <= hm_process.small_max_bytes)
         return malloc(hm_class_bytes(class_idx));
-    return alloc_large(size_bytes != 0 ? size_bytes : 1, align_bytes, NULL);
+    mem = alloc_large(size_bytes != 0 ? size_bytes : 1, align_bytes, NULL);
+    return fill_new(mem, size_bytes);
 }
 
 /* An alignment that is no power of two is rounded up to one, as glibc does. */

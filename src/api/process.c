@@ -27,8 +27,12 @@
  * find it; only the parts that are written become resident. */
 static struct hm_span **process_root[HM_ROOT_COUNT];
 
-struct hm_process hm_process
-    = { .heap.pagemap = { .root = process_root, .near_addr = HM_NEAR_NONE }, .report.fd = -1 };
+struct hm_process hm_process = {
+    .heap.pagemap = { .root = process_root, .near_addr = HM_NEAR_NONE },
+    .small_max_bytes = HM_SMALL_MAX_BYTES,
+    .cached_max_bytes = HM_SMALL_MAX_BYTES,
+    .report.fd = -1,
+};
 
 #define EMPTY ((struct hm_tcache *)(uintptr_t)&hm_tcache_empty)
 
@@ -185,6 +189,13 @@ on_load(void)
     errno = saved_errno;
 }
 
+/* Whose spans are open to the fast path of free(): nobody's if freed blocks are to be filled. */
+static uintptr_t
+fast_id(void)
+{
+    return hm_process.perturb == 0 ? hm_thread_id() : 0;
+}
+
 struct hm_tcache *
 hm_process_attach(void)
 {
@@ -194,7 +205,7 @@ hm_process_attach(void)
         return hm_thread_cache;
     if (!hm_process_start() || thread_is_ending)
         return NULL;
-    cache = hm_tcache_acquire(&hm_process.pool, hm_thread_id());
+    cache = hm_tcache_acquire(&hm_process.pool, fast_id());
     if (cache == NULL)
         return NULL;
     hm_thread_cache = cache;
@@ -217,6 +228,41 @@ hm_process_alloc_spare(unsigned class_idx)
         mem = hm_tcache_alloc(hm_process.spare, class_idx);
     hm_lock_give(&hm_process.spare_lock);
     return mem;
+}
+
+/* --- what mallopt closes ---------------------------------------------------------------------- */
+
+static void
+close_classes(void)
+{
+    struct hm_tcache *cache = hm_thread_cache;
+    size_t max_bytes = hm_process.perturb == 0 ? hm_process.small_max_bytes : 0;
+    unsigned open_count = 0;
+
+    if (!hm_process_start())
+        return;
+    while (open_count < HM_CLASS_COUNT && hm_class_bytes(open_count) <= max_bytes)
+        open_count++;
+    hm_lock_take(&hm_process.heap.lock);
+    hm_process.pool.open_count = open_count;
+    hm_lock_give(&hm_process.heap.lock);
+    hm_store(&hm_process.cached_max_bytes, max_bytes);
+    if (cache != EMPTY)
+        hm_tcache_close(cache, open_count, fast_id());
+}
+
+void
+hm_process_set_small_max(size_t size_bytes)
+{
+    hm_process.small_max_bytes = size_bytes < HM_SMALL_MAX_BYTES ? size_bytes : HM_SMALL_MAX_BYTES;
+    close_classes();
+}
+
+void
+hm_process_set_perturb(int byte)
+{
+    hm_process.perturb = (unsigned char)byte;
+    close_classes();
 }
 
 /* --- exit ------------------------------------------------------------------------------------- */

@@ -16,6 +16,9 @@ struct hm_process {
     unsigned exit_key;         /* pthread key whose destructor retires a thread's cache */
     struct hm_tcache *spare;   /* for threads past that destructor, or without memory for one */
     struct hm_lock spare_lock; /* protects the spare cache (rank 1, never with `lock`) */
+    size_t small_max_bytes;    /* larger requests get pages of their own */
+    size_t cached_max_bytes;   /* larger ones do not come from the thread's cache by themselves */
+    unsigned char perturb;     /* M_PERTURB: fills freed blocks, inverted new ones; 0: off */
     struct hm_kept_fd report;  /* stderr as it was at start; none: no text report */
     char report_path[256];     /* HUMA_STATS if it names a file; "" if not */
 };
@@ -29,6 +32,14 @@ extern __thread struct hm_tcache *hm_thread_cache
 /* Give this thread a cache, starting the process's heap if need be. Returns NULL if there is no
  * memory, or if the thread is ending; then hm_process_alloc_spare serves. */
 struct hm_tcache *hm_process_attach(void);
+
+/* Give requests over `size_bytes` pages of their own, also if a size class would hold them. As with
+ * all of mallopt, other threads may notice late. */
+void hm_process_set_small_max(size_t size_bytes);
+
+/* Fill blocks when they come and go, as mallopt(M_PERTURB) says; from now on every call of this
+ * thread, and of those that are new, takes a slow path. */
+void hm_process_set_perturb(int byte);
 
 /* Make sure that the heap exists. Returns false if there is no memory for it. */
 bool hm_process_start(void);

@@ -49,6 +49,8 @@ set_current(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
     size_t stop_idx;
 
     cache->current[class_idx] = span;
+    if (class_idx >= cache->open_count)
+        return;
     cache->by_class[class_idx] = span;
     if (class_idx >= HM_BY_SIZE_CLASSES)
         return;
@@ -58,16 +60,44 @@ set_current(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
         cache->by_size[idx] = span;
 }
 
+/* Give all spans of a list another owner. */
+static void
+set_owner(struct hm_list *list, uintptr_t id)
+{
+    for (struct hm_list *link = list->next; link != list; link = link->next)
+        hm_store(&hm_container_of(link, struct hm_span, link)->owner, id);
+}
+
+void
+hm_tcache_close(struct hm_tcache *cache, unsigned open_count, uintptr_t id)
+{
+    if (id == 0)
+        id = (uintptr_t)cache;
+    for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
+        struct hm_span *span = cache->current[i];
+
+        if (i >= open_count)
+            set_current(cache, i, NONE);
+        cache->current[i] = span;
+        if (span != NONE)
+            hm_store(&span->owner, id);
+        set_owner(&cache->room[i], id);
+        set_owner(&cache->full[i], id);
+    }
+    cache->open_count = open_count;
+    cache->id = id;
+}
+
 /* A span is used up: it stands back among the full ones, until enough of it is free to be worth the
  * way. */
 static void
-retire(struct hm_tcache *cache, struct hm_span *span)
+retire(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
 {
-    uint32_t missing_count = hm_span_missing(span);
+    uint32_t missing_count = hm_span_worth_count(span) - hm_span_freed_count(span);
 
     span->hidden = span->alarm - missing_count;
     span->alarm = missing_count;
-    hm_list_add_first(&cache->full[span->class_idx], &span->link);
+    hm_list_add_first(&cache->full[class_idx], &span->link);
 }
 
 /* Before the thread gets a new span, it looks again at some that were full, the oldest first. */
@@ -119,7 +149,7 @@ next_span(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
     /* More than once if a span with room, or an adopted one, turns out to be full. */
     do {
         if (span != NONE)
-            retire(cache, span);
+            retire(cache, class_idx, span);
         if (HM_LIKELY(room->next != room)) {
             span = hm_container_of(room->next, struct hm_span, link);
             hm_list_del(&span->link);
@@ -143,9 +173,8 @@ hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx)
     if (HM_UNLIKELY(hm_load(&cache->pending) != NULL))
         hm_remote_collect(cache);
     span = cache->current[class_idx];
-    if (HM_UNLIKELY(span->ready != hm_span_end(span)))
-        hm_span_damaged(span);
-    if (!hm_span_refill(span, cache->pool->heap)) {
+    /* Some slot is ready if the class is closed, or if it is damaged. */
+    if (HM_LIKELY(span->ready == hm_span_end(span)) && !hm_span_refill(span, cache->pool->heap)) {
         span = next_span(cache, class_idx, span);
         if (span == NULL)
             return NULL;

@@ -12,7 +12,8 @@
  *             (cache/remote.c).
  * Invariants  I1 every span with home == this cache is current in its class, or in room[class], or
  *             in full[class]. I2 no table of spans ever holds NULL: without a span it holds one
- *             that has no slots. I3 by_size[] and by_class[] hold the current span or none.
+ *             that has no slots. I3 by_size[] and by_class[] hold the current span, or none in a
+ *             class that is closed to the fast path.
  */
 #ifndef HM_CACHE_TCACHE_H
 #define HM_CACHE_TCACHE_H
@@ -33,6 +34,7 @@ struct hm_tcache {
     struct hm_list room[HM_CLASS_COUNT];  /* spans with enough free slots, not current */
     struct hm_list full[HM_CLASS_COUNT];  /* spans with few or none, the latest first */
     uint32_t owned_count[HM_CLASS_COUNT]; /* spans of the class */
+    uint32_t open_count;                  /* classes from here on are closed to malloc */
     unsigned sweep_idx;                   /* the class whose current span is next to be let go */
     uintptr_t id;                         /* what its spans have as owner; const while in use */
     struct hm_pool *pool;                 /* const */
@@ -74,6 +76,10 @@ void hm_tcache_let_go(struct hm_tcache *cache, unsigned class_idx);
 /* Give back what the thread itself can spare: remote frees are merged, and current spans without a
  * block in use go back. Owner thread only. */
 void hm_tcache_trim(struct hm_tcache *cache);
+
+/* Close the classes from open_count on to malloc's fast path, and open the spans to that of free()
+ * for the thread `id`; 0: close them. */
+void hm_tcache_close(struct hm_tcache *cache, unsigned open_count, uintptr_t id);
 
 /* Forget all spans: the state of a new cache. */
 void hm_tcache_clear(struct hm_tcache *cache);

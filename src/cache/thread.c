@@ -15,7 +15,7 @@
 void
 hm_pool_init(struct hm_pool *pool, struct hm_heap *heap)
 {
-    *pool = (struct hm_pool){ .heap = heap };
+    *pool = (struct hm_pool){ .heap = heap, .open_count = HM_CLASS_COUNT };
     for (unsigned i = 0; i < HM_CLASS_COUNT; i++)
         hm_list_init(&pool->orphans[i]);
 }
@@ -40,6 +40,7 @@ hm_tcache_acquire(struct hm_pool *pool, uintptr_t id)
     }
     if (cache != NULL) {
         hm_tcache_clear(cache);
+        cache->open_count = pool->open_count;
         cache->id = id != 0 ? id : (uintptr_t)cache;
         hm_store(&cache->is_dead, 0);
     }

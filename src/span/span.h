@@ -134,16 +134,20 @@ hm_span_slot_addr(const struct hm_span *span, uint64_t slot_idx)
     return span->end_addr - (slot_idx + 1) * span->slot_bytes;
 }
 
-/* How many more slots of a span without ready ones must be freed before it is worth the way to make
- * them ready: one in so many. */
-#define HM_SPAN_WORTH 8
+/* Number of slots on the list of freed ones, in a span that is not full. Owner only. */
 HM_INLINE uint32_t
-hm_span_missing(const struct hm_span *span)
+hm_span_freed_count(const struct hm_span *span)
 {
-    uint32_t freed_count = span->carved + (uint32_t)span->uncounted - span->alarm;
-    uint32_t worth_count = 1 + span->carved / HM_SPAN_WORTH;
+    return span->carved + (uint32_t)span->uncounted - span->alarm;
+}
 
-    return freed_count < worth_count ? worth_count - freed_count : 0;
+/* How many freed slots are worth the way that makes them ready: one in so many. */
+#define HM_SPAN_WORTH 8
+
+HM_INLINE uint32_t
+hm_span_worth_count(const struct hm_span *span)
+{
+    return 1 + span->carved / HM_SPAN_WORTH;
 }
 
 /* Put a slot on the list of freed ones; `alarm` is the caller's to count. */
@@ -180,7 +184,7 @@ void hm_span_carve(struct hm_span *span, struct hm_heap *heap);
 HM_INLINE bool
 hm_span_refill(struct hm_span *span, struct hm_heap *heap)
 {
-    if (hm_span_missing(span) == 0) {
+    if (hm_span_freed_count(span) >= hm_span_worth_count(span)) {
         hm_span_swap(span);
         return true;
     }
