@@ -29,6 +29,10 @@ static struct hm_span **process_root[HM_ROOT_COUNT];
 
 struct hm_process hm_process = {
     .heap.pagemap = { .root = process_root, .near_addr = HM_NEAR_NONE },
+#ifdef HM_DEBUG
+    .lock.later = { &hm_process.spare_lock, &hm_process.heap.lock },
+    .spare_lock.later = { &hm_process.lock, &hm_process.heap.lock },
+#endif
     .small_max_bytes = HM_SMALL_MAX_BYTES,
     .cached_max_bytes = HM_SMALL_MAX_BYTES,
     .report.fd = -1,

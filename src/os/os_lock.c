@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/check.h"
+
 #define SPIN_ROUNDS 40
 
 static void
@@ -31,6 +33,24 @@ this_thread(void)
 {
     return (uintptr_t)pthread_self();
 }
+
+#ifdef HM_DEBUG
+void
+hm_lock_check_order(const struct hm_lock *lock)
+{
+    if (hm_load(&lock->fork_holder) == this_thread())
+        return; /* it passes through, and holds them all */
+    hm_assert(hm_load(&lock->holder) != this_thread());
+    for (int i = 0; i < 2; i++)
+        hm_assert(lock->later[i] == NULL || hm_load(&lock->later[i]->holder) != this_thread());
+}
+
+void
+hm_lock_note_holder(struct hm_lock *lock, bool is_held)
+{
+    hm_store(&lock->holder, is_held ? this_thread() : 0);
+}
+#endif
 
 void
 hm_lock_wait(struct hm_lock *lock)

@@ -6,7 +6,8 @@
  * Idea        0 free, 1 held, 2 held and somebody may be asleep: uncontended, one compare-and-swap
  *             to take it and one exchange to give it back. While a lock is held over fork(), its
  *             holder passes through: fork handlers of other libraries, which allocate, may run in
- *             between.
+ *             between. Debug builds know who holds a lock, and abort where one is taken out of
+ *             order, though no other thread happens to be in the way.
  * Sources     Ulrich Drepper, "Futexes Are Tricky" (2011), section 6, mutex 3.
  */
 #ifndef HM_OS_OS_LOCK_H
@@ -18,7 +19,19 @@ struct hm_lock {
     uint32_t word;         /* atomic: 0, 1 or 2; all zero is an unlocked lock */
     uint32_t depth;        /* times that the holder passed through; the holder */
     uintptr_t fork_holder; /* the thread that holds it over fork(), 0 if none does; atomic */
+#ifdef HM_DEBUG
+    uintptr_t holder;               /* the thread that holds it, 0 if none does; atomic */
+    const struct hm_lock *later[2]; /* locks that a thread must not hold when it takes this one */
+#endif
 };
+
+#ifdef HM_DEBUG
+void hm_lock_check_order(const struct hm_lock *lock);
+void hm_lock_note_holder(struct hm_lock *lock, bool is_held);
+#else
+#define hm_lock_check_order(lock) ((void)0)
+#define hm_lock_note_holder(lock, is_held) ((void)0)
+#endif
 
 void hm_lock_wait(struct hm_lock *lock);
 void hm_lock_wake(struct hm_lock *lock);
@@ -28,10 +41,12 @@ hm_lock_take(struct hm_lock *lock)
 {
     uint32_t free_word = 0;
 
+    hm_lock_check_order(lock);
     /* acquire: pairs with the release in hm_lock_give */
     if (!__atomic_compare_exchange_n(&lock->word, &free_word, 1, false, __ATOMIC_ACQUIRE,
                                      __ATOMIC_RELAXED))
         hm_lock_wait(lock);
+    hm_lock_note_holder(lock, true);
 }
 
 HM_INLINE void
@@ -41,6 +56,7 @@ hm_lock_give(struct hm_lock *lock)
         lock->depth--;
         return;
     }
+    hm_lock_note_holder(lock, false);
     if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) == 2)
         hm_lock_wake(lock);
 }
@@ -53,7 +69,10 @@ void hm_lock_give_after_fork(struct hm_lock *lock);
 HM_INLINE void
 hm_lock_reset(struct hm_lock *lock)
 {
-    *lock = (struct hm_lock){ 0 };
+    lock->depth = 0;
+    hm_store(&lock->fork_holder, 0);
+    hm_lock_note_holder(lock, false);
+    hm_store(&lock->word, 0);
 }
 
 #endif

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "os/os_lock.h"
@@ -41,6 +42,38 @@ Test(os_lock, is_free_at_first_and_held_after_taking)
     hm_lock_reset(&lock);
     cr_assert_eq(lock.word, 0, "as in a forked child");
 }
+
+#ifdef HM_DEBUG
+static struct hm_lock later;
+
+Test(os_lock, a_lock_taken_out_of_order_aborts, .signal = SIGABRT)
+{
+    lock.later[1] = &later;
+    hm_lock_take(&lock);
+    hm_lock_take(&later);
+    hm_lock_give(&lock);
+    hm_lock_take(&lock);
+}
+
+Test(os_lock, a_lock_taken_twice_aborts, .signal = SIGABRT)
+{
+    hm_lock_take(&lock);
+    hm_lock_take(&lock);
+}
+
+Test(os_lock, who_forks_passes_in_any_order)
+{
+    lock.later[0] = &later;
+    hm_lock_take_for_fork(&lock);
+    hm_lock_take_for_fork(&later);
+    hm_lock_take(&lock);
+    hm_lock_give(&lock);
+    hm_lock_give_after_fork(&later);
+    hm_lock_give_after_fork(&lock);
+    hm_lock_take(&lock);
+    hm_lock_give(&lock);
+}
+#endif
 
 Test(os_lock, lets_one_in_at_a_time)
 {
