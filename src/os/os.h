@@ -119,6 +119,20 @@ bool hm_os_is_kept(const struct hm_kept_fd *kept);
 
 void hm_os_close(int fd);
 
+/* --- addresses that may be anything (os_peek.c) --- */
+
+/* Whether the 8 bytes at `addr`, a multiple of 8, can be read now. Never faults. Sets errno. */
+bool hm_os_is_readable(uintptr_t addr);
+
+/* Whether all of [from, to) is memory that a malloc could have mapped: private, of no file, no
+ * stack and none of ours, as far as the kernel names them. Returns 0, or a negative errno where the
+ * kernel cannot be asked. */
+int hm_os_is_heap_like(uintptr_t from, uintptr_t to, bool *out_is_heap_like);
+
+/* The borders of the brk heap; 0: unknown. The start costs a file, the end nothing. */
+uintptr_t hm_os_brk_start(void);
+uintptr_t hm_os_brk_end(void);
+
 /* parts of hm_os_real, one file per kernel area */
 int hm_os_reserve(void *ctx, size_t len_bytes, size_t align_bytes, uintptr_t *out_addr);
 int hm_os_commit(void *ctx, uintptr_t addr, size_t len_bytes);
