@@ -133,7 +133,7 @@ read_stats(bool ask_kernel, struct hm_stats *out_stats)
 {
     if (!hm_process_start())
         return false;
-    hm_stats_read(&hm_process.pool, ask_kernel, out_stats);
+    hm_process_stats(ask_kernel, out_stats);
     return true;
 }
 

@@ -15,7 +15,6 @@
 
 #include "api/names.h"
 #include "api/process.h"
-#include "base/fmt.h"
 #include "span/large.h"
 
 #define ALIGN_MIN_BYTES ((size_t)16)
@@ -127,19 +126,29 @@ malloc(size_t size)
 
 /* --- free ------------------------------------------------------------------------------------- */
 
-HM_NORETURN static HM_COLD void
-not_ours(uintptr_t addr, const char *call)
+/* A block of glibc's malloc (api/foreign.h). Aborts if `addr`, in no span of ours, is none. */
+static HM_COLD struct hm_foreign_block
+foreign_block(uintptr_t addr, const char *call)
 {
-    char what[64];
-    struct hm_fmt out = hm_fmt_init(what, sizeof(what), -1);
+    struct hm_foreign_block block;
 
-    hm_fmt_str(&out, call);
-    hm_fmt_str(&out, ": invalid pointer");
-    hm_fail(what, addr, "no live block starts there; pass what malloc returned, and only once");
+    if (!hm_process_start()
+        || !hm_foreign_find(&hm_process.foreign, &hm_process.heap, addr, &block))
+        hm_process_not_ours(addr, call);
+    return block;
 }
 
-/* NULL, blocks of other threads, blocks of full spans, large blocks, and misuse. Next on the free
- * walk: hm_tcache_free_slow (cache/tcache.c) or hm_large_free (span/large.c). */
+static HM_COLD void
+free_foreign(uintptr_t addr)
+{
+    struct hm_foreign_block block = foreign_block(addr, "free()");
+
+    (void)__atomic_fetch_add(&hm_process.foreign.free_count, 1, __ATOMIC_RELAXED);
+    hm_foreign_release(&hm_process.foreign, &block);
+}
+
+/* NULL, foreign blocks, blocks of other threads, blocks of full spans, large blocks, and misuse.
+ * Next on the free walk: hm_tcache_free_slow (cache/tcache.c) or hm_large_free (span/large.c). */
 static HM_NOINLINE void
 free_slow(uintptr_t addr)
 {
@@ -148,8 +157,11 @@ free_slow(uintptr_t addr)
 
     if (addr == 0)
         return;
-    if (span == NULL)
-        not_ours(addr, "free()");
+    if (span == NULL) {
+        free_foreign(addr);
+        errno = saved_errno;
+        return;
+    }
     fill_freed(span, addr);
     if (span->kind == HM_SPAN_SLOTS)
         hm_tcache_free_slow(&hm_process.pool, hm_thread_cache, span, addr);
@@ -206,15 +218,14 @@ calloc(size_t nmemb, size_t size)
 
 /* --- realloc ---------------------------------------------------------------------------------- */
 
-/* The span of a live block. Aborts if `addr` is none. */
+/* The span of a live block; NULL if none is there. Aborts if `addr` is in one and no block. */
 static struct hm_span *
 span_of(uintptr_t addr, const char *call)
 {
     struct hm_span *span = hm_pagemap_get(&hm_process.heap.pagemap, addr);
 
-    if (span == NULL)
-        not_ours(addr, call);
-    if (span->kind == HM_SPAN_SLOTS ? !hm_span_is_live(span, addr) : addr != span->base)
+    if (span != NULL
+        && (span->kind == HM_SPAN_SLOTS ? !hm_span_is_live(span, addr) : addr != span->base))
         hm_span_misuse(span, addr, call);
     return span;
 }
@@ -237,6 +248,26 @@ move_block(void *ptr, size_t old_bytes, size_t new_bytes)
     return mem;
 }
 
+/* The block moves to our heap, where the next call finds it at once; in glibc's it would stay
+ * foreign. One that is to shrink stays if there is no memory. */
+static HM_COLD void *
+realloc_foreign(uintptr_t addr, size_t size)
+{
+    int saved_errno = errno;
+    struct hm_foreign_block block = foreign_block(addr, "realloc()");
+    void *mem = malloc(size);
+
+    if (mem == NULL && size > block.room_bytes)
+        return NULL;
+    if (mem != NULL) {
+        memcpy(mem, (void *)addr, size < block.room_bytes ? size : block.room_bytes);
+        (void)__atomic_fetch_add(&hm_process.foreign.realloc_count, 1, __ATOMIC_RELAXED);
+        hm_foreign_release(&hm_process.foreign, &block);
+    }
+    errno = saved_errno;
+    return mem != NULL ? mem : (void *)addr;
+}
+
 /* Stays in place while the new size needs at least half of the room that the block has, or nothing
  * smaller is to be had. */
 HM_EXPORT void *
@@ -253,6 +284,8 @@ realloc(void *ptr, size_t size)
         return NULL;
     }
     span = span_of(addr, "realloc()");
+    if (HM_UNLIKELY(span == NULL))
+        return realloc_foreign(addr, size);
     room_bytes = span->slot_bytes;
     if (span->kind == HM_SPAN_SLOTS) {
         if (size <= room_bytes && (size >= room_bytes / 2 || hm_class_of(size) == span->class_idx))
@@ -358,5 +391,16 @@ pvalloc(size_t size)
 HM_EXPORT size_t
 malloc_usable_size(void *ptr)
 {
-    return ptr != NULL ? span_of((uintptr_t)ptr, "malloc_usable_size()")->slot_bytes : 0;
+    int saved_errno = errno;
+    struct hm_span *span;
+    size_t room_bytes;
+
+    if (ptr == NULL)
+        return 0;
+    span = span_of((uintptr_t)ptr, "malloc_usable_size()");
+    if (HM_LIKELY(span != NULL))
+        return span->slot_bytes;
+    room_bytes = foreign_block((uintptr_t)ptr, "malloc_usable_size()").room_bytes;
+    errno = saved_errno;
+    return room_bytes;
 }

@@ -190,6 +190,7 @@ on_load(void)
 
     if (hm_process_start())
         configure();
+    hm_foreign_init(&hm_process.foreign);
     errno = saved_errno;
 }
 
@@ -269,6 +270,19 @@ hm_process_set_perturb(int byte)
     close_classes();
 }
 
+/* --- misuse ----------------------------------------------------------------------------------- */
+
+void
+hm_process_not_ours(uintptr_t addr, const char *call)
+{
+    char what[64];
+    struct hm_fmt out = hm_fmt_init(what, sizeof(what), -1);
+
+    hm_fmt_str(&out, call);
+    hm_fmt_str(&out, ": invalid pointer");
+    hm_fail(what, addr, "no live block starts there; pass what malloc returned, and only once");
+}
+
 /* --- exit ------------------------------------------------------------------------------------- */
 
 /* The path with %p replaced by the process id. */
@@ -331,13 +345,22 @@ report_json(const struct hm_stats *stats)
 }
 
 void
+hm_process_stats(bool ask_kernel, struct hm_stats *out_stats)
+{
+    hm_stats_read(&hm_process.pool, ask_kernel, out_stats);
+    out_stats->foreign_free_count = hm_load(&hm_process.foreign.free_count);
+    out_stats->foreign_realloc_count = hm_load(&hm_process.foreign.realloc_count);
+    out_stats->foreign_leak_count = hm_load(&hm_process.foreign.leak_count);
+}
+
+void
 hm_process_report(void)
 {
     struct hm_stats stats;
 
     if (hm_process.report.fd < 0 && hm_process.report_path[0] == '\0')
         return;
-    hm_stats_read(&hm_process.pool, true, &stats);
+    hm_process_stats(true, &stats);
     if (hm_process.report.fd >= 0)
         report_text(&stats);
     else

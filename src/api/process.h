@@ -3,7 +3,9 @@
 #ifndef HM_API_PROCESS_H
 #define HM_API_PROCESS_H
 
+#include "api/foreign.h"
 #include "cache/thread.h"
+#include "stats/stats.h"
 
 struct hm_process {
     struct hm_heap heap;
@@ -19,6 +21,7 @@ struct hm_process {
     size_t small_max_bytes;    /* larger requests get pages of their own */
     size_t cached_max_bytes;   /* larger ones do not come from the thread's cache by themselves */
     unsigned char perturb;     /* M_PERTURB: fills freed blocks, inverted new ones; 0: off */
+    struct hm_foreign foreign; /* blocks of glibc's malloc that came to us */
     struct hm_kept_fd report;  /* stderr as it was at start; none: no text report */
     char report_path[256];     /* HUMA_STATS if it names a file; "" if not */
 };
@@ -46,6 +49,13 @@ bool hm_process_start(void);
 
 /* A slot from the spare cache; NULL if there is no memory. */
 void *hm_process_alloc_spare(unsigned class_idx);
+
+/* End the program: what `call` was handed at `addr` is no block. */
+HM_NORETURN HM_COLD void hm_process_not_ours(uintptr_t addr, const char *call);
+
+/* The picture of the heap, with the counts of foreign blocks (stats/stats.h). The heap has
+ * started. */
+void hm_process_stats(bool ask_kernel, struct hm_stats *out_stats);
 
 /* Write the report that HUMA_STATS asks for. Also runs at exit. */
 void hm_process_report(void);

@@ -119,6 +119,9 @@ hm_stats_print_text(const struct hm_stats *stats, struct hm_fmt *out)
     put_count_row(out, "thread caches", stats->cache_count, "  ever made");
     put_count_row(out, "orphaned spans", stats->orphan_count, "  of ended threads");
     put_count_row(out, "adopted spans", stats->adopted_count, "");
+    put_count_row(out, "foreign blocks", stats->foreign_free_count, "  freed");
+    put_count_row(out, "foreign moved", stats->foreign_realloc_count, "  by realloc");
+    put_count_row(out, "foreign leaked", stats->foreign_leak_count, "  of these");
     hm_fmt_flush(out);
 }
 
@@ -185,6 +188,9 @@ hm_stats_print_json(const struct hm_stats *stats, uint64_t pid, struct hm_fmt *o
     put_member(out, "cache_count", stats->cache_count);
     put_member(out, "orphan_count", stats->orphan_count);
     put_member(out, "adopted_count", stats->adopted_count);
+    put_member(out, "foreign_free_count", stats->foreign_free_count);
+    put_member(out, "foreign_realloc_count", stats->foreign_realloc_count);
+    put_member(out, "foreign_leak_count", stats->foreign_leak_count);
     hm_fmt_str(out, "\n}\n");
     hm_fmt_flush(out);
 }

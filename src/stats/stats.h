@@ -28,6 +28,10 @@ struct hm_stats {
     uint64_t cache_count; /* thread caches ever made */
     uint64_t orphan_count;
     uint64_t adopted_count;
+
+    uint64_t foreign_free_count; /* blocks of glibc's malloc; left 0 by hm_stats_read */
+    uint64_t foreign_realloc_count;
+    uint64_t foreign_leak_count;
 };
 
 /* The cutoff: blocks of this size and more are what glibc would have mapped on their own. */
