@@ -97,6 +97,16 @@ put_backing_rows(const struct hm_stats *stats, struct hm_fmt *out)
     }
 }
 
+static void
+put_foreign_rows(const struct hm_stats *stats, struct hm_fmt *out)
+{
+    if (stats->foreign_free_count + stats->foreign_realloc_count == 0)
+        return;
+    put_count_row(out, "foreign blocks", stats->foreign_free_count, "  of libc's malloc, freed");
+    put_count_row(out, "foreign moved", stats->foreign_realloc_count, "  by realloc");
+    put_count_row(out, "foreign leaked", stats->foreign_leak_count, "  of these");
+}
+
 void
 hm_stats_print_text(const struct hm_stats *stats, struct hm_fmt *out)
 {
@@ -119,9 +129,7 @@ hm_stats_print_text(const struct hm_stats *stats, struct hm_fmt *out)
     put_count_row(out, "thread caches", stats->cache_count, "  ever made");
     put_count_row(out, "orphaned spans", stats->orphan_count, "  of ended threads");
     put_count_row(out, "adopted spans", stats->adopted_count, "");
-    put_count_row(out, "foreign blocks", stats->foreign_free_count, "  freed");
-    put_count_row(out, "foreign moved", stats->foreign_realloc_count, "  by realloc");
-    put_count_row(out, "foreign leaked", stats->foreign_leak_count, "  of these");
+    put_foreign_rows(stats, out);
     hm_fmt_flush(out);
 }
 

@@ -142,6 +142,19 @@ Test(stats, an_unknown_residency_is_called_unknown)
     cr_assert_null(strstr(text, "coverage"), "%s", text);
 }
 
+Test(stats, foreign_blocks_are_told_where_there_are_any)
+{
+    hm_stats_read(&rig.pool, false, &stats);
+    print_text();
+    cr_assert_null(strstr(text, "foreign"), "%s", text);
+    stats.foreign_realloc_count = 7;
+    stats.foreign_leak_count = 5;
+    print_text();
+    cr_assert_not_null(strstr(text, "foreign blocks           0  "), "%s", text);
+    cr_assert_not_null(strstr(text, "foreign moved            7  "), "%s", text);
+    cr_assert_not_null(strstr(text, "foreign leaked           5  "), "%s", text);
+}
+
 /* A small reader: brackets match, and between two members there is a comma. */
 static void
 check_json(const char *json)
