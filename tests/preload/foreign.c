@@ -13,7 +13,6 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -28,11 +27,26 @@ enum {
     ALL_WAYS = 6,
 };
 
+/* The functions that replaced glibc's; NULL where glibc's are in force and it has none. */
 static struct {
     void *(*realloc)(void *, size_t);
+    void *(*reallocarray)(void *, size_t, size_t);
     void (*free)(void *);
+    void (*free_sized)(void *, size_t);
+    void (*free_aligned_sized)(void *, size_t, size_t);
     size_t (*usable_size)(void *);
-} under_test = { realloc, free, malloc_usable_size };
+} under_test;
+
+static void
+look_up(void *library)
+{
+    *(void **)&under_test.realloc = dlsym(library, "realloc");
+    *(void **)&under_test.reallocarray = dlsym(library, "reallocarray");
+    *(void **)&under_test.free = dlsym(library, "free");
+    *(void **)&under_test.free_sized = dlsym(library, "free_sized");
+    *(void **)&under_test.free_aligned_sized = dlsym(library, "free_aligned_sized");
+    *(void **)&under_test.usable_size = dlsym(library, "malloc_usable_size");
+}
 
 static const struct plugin *plugin;
 static unsigned long freed, moved, leaked;
@@ -56,7 +70,8 @@ move(unsigned char *block, size_t size, size_t new_size)
     size_t kept = size < new_size ? size : new_size;
 
     errno = 4711;
-    block = under_test.realloc(block, new_size);
+    block = new_size % 2 != 0 ? under_test.realloc(block, new_size)
+                              : under_test.reallocarray(block, new_size / 2, 2);
     expect(block != NULL, "realloc from %zu to %zu bytes", size, new_size);
     expect(errno == 4711, "realloc sets errno to %d", errno);
     for (size_t i = 0; i < kept; i += pattern_step(i, size))
@@ -64,6 +79,17 @@ move(unsigned char *block, size_t size, size_t new_size)
     block[new_size - 1] = 1;
     under_test.free(block);
     moved++;
+}
+
+static void
+free_by_size(void *block, size_t size)
+{
+    if (under_test.free_sized == NULL)
+        under_test.free(block);
+    else if (size % 2 != 0)
+        under_test.free_sized(block, size);
+    else
+        under_test.free_aligned_sized(block, 16, size);
 }
 
 /* One block, by one of the ways that exist. `is_leaked`: nobody can free it. */
@@ -90,6 +116,9 @@ dispose(unsigned char *block, size_t size, unsigned way, bool is_leaked)
         return;
     case 3:
         expect(under_test.realloc(block, 0) == NULL, "realloc to 0");
+        break;
+    case 4:
+        free_by_size(block, size);
         break;
     default:
         under_test.free(block);
@@ -253,9 +282,7 @@ load_late(const char *path, bool is_apart)
         = is_apart ? dlmopen(LM_ID_NEWLM, path, RTLD_NOW) : dlopen(path, RTLD_NOW | RTLD_LOCAL);
 
     expect(library != NULL, "%s", dlerror());
-    *(void **)&under_test.realloc = dlsym(library, "realloc");
-    *(void **)&under_test.free = dlsym(library, "free");
-    *(void **)&under_test.usable_size = dlsym(library, "malloc_usable_size");
+    look_up(library);
     dispose(older, 1000, ALL_WAYS, is_apart);
 }
 
@@ -324,6 +351,7 @@ run(const char *name, const char *path)
 int
 main(int argc, char **argv)
 {
+    look_up(RTLD_DEFAULT);
     expect(argc == 3, "usage: foreign SCENARIO PLUGIN");
     expect(run(argv[1], argv[2]), "no such scenario: %s", argv[1]);
     (void)printf("%lu %lu %lu\n", freed, moved, leaked);
