@@ -10,7 +10,7 @@
  *             from the thread that allocated it, and with it everything that thread wrote before.
  * Invariants  An entry is NULL or a span whose run covers the grain; of a large block only the
  *             first grain is entered, of a span of slots those where slots were handed out.
- *             Addresses over 48 bits wrap around, so the caller compares with the span.
+ *             An address over 48 bits is in no span, also if its lower bits are a block's.
  */
 #ifndef HM_HEAP_PAGEMAP_H
 #define HM_HEAP_PAGEMAP_H
@@ -20,6 +20,7 @@
 #define HM_GRAIN_SHIFT 12
 #define HM_LEAF_SHIFT 19
 #define HM_ROOT_SHIFT 17
+#define HM_MAP_SHIFT (HM_GRAIN_SHIFT + HM_LEAF_SHIFT + HM_ROOT_SHIFT) /* bits that it covers */
 #define HM_LEAF_COUNT ((size_t)1 << HM_LEAF_SHIFT)
 #define HM_ROOT_COUNT ((size_t)1 << HM_ROOT_SHIFT)
 
@@ -57,7 +58,7 @@ hm_pagemap_get(const struct hm_pagemap *map, uintptr_t addr)
     struct hm_span **leaf
         = hm_load(&map->root[addr >> (HM_GRAIN_SHIFT + HM_LEAF_SHIFT) & (HM_ROOT_COUNT - 1)]);
 
-    if (HM_UNLIKELY(leaf == NULL))
+    if (HM_UNLIKELY(leaf == NULL) || HM_UNLIKELY(addr >> HM_MAP_SHIFT != 0))
         return NULL;
     return hm_load(&leaf[addr >> HM_GRAIN_SHIFT & (HM_LEAF_COUNT - 1)]);
 }

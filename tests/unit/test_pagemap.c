@@ -85,6 +85,8 @@ Test(pagemap, the_last_user_address)
     addr = ((uintptr_t)1 << 48) - GRAIN;
     cr_assert_eq(hm_pagemap_set(&map, &meta, addr, GRAIN, SPAN_B), 0);
     cr_assert_eq(hm_pagemap_get(&map, addr + 1), SPAN_B);
+    cr_assert_null(hm_pagemap_get(&map, addr + ((uintptr_t)1 << 48)));
+    cr_assert_null(hm_pagemap_get(&map, addr | (uintptr_t)1 << 63));
 }
 
 Test(pagemap, without_memory_nothing_is_entered)
