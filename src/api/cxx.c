@@ -3,100 +3,107 @@
  *
  * Problem     libstdc++'s operators would call our malloc anyway, at the price of a second call;
  *             other runtimes' may not. When memory is short, C++ wants its new-handler run and an
- *             exception thrown, which a C library cannot do.
- * Idea        Each operator is a call of ours. When that fails, the same operator of the next
- *             library in the program takes over: it tries again, runs the handler, and throws or
- *             returns nothing.
- * Sources     Itanium C++ ABI, 5.1 (mangling); ISO C++20 17.6.3.
+ *             exception thrown, which a C library cannot do. And a program may replace some
+ *             operators: the others then have to use these, as the standard says which.
+ * Idea        Each operator is a call of ours. When that fails, or if the program has operators of
+ *             its own, the same operator of the C++ runtime takes over: the next one in the
+ *             program or, for a plug-in that brought its runtime along, the one that the caller's
+ *             own libraries have.
+ * State       hm_process.operators and next_operator.
+ * Sources     Itanium C++ ABI, 5.1 (mangling); ISO C++20 17.6.3; dlsym(3), dlopen(3).
  */
 #include <dlfcn.h>
+#include <link.h>
 #include <malloc.h>
 #include <stdlib.h>
 
+#include "api/process.h"
 #include "base/check.h"
 
-/* The operator `name` behind this library. Without one, nobody can throw: the program ends, as it
- * would by an exception that nobody catches. */
-static void *
-next_operator(const char *name)
-{
-    void *symbol = dlsym(RTLD_NEXT, name);
-
-    if (symbol == NULL)
-        hm_fail_plain("operator new: no memory, and no C++ runtime that could throw bad_alloc");
-    return symbol;
-}
-
-static HM_COLD void *
-retry(const char *name, size_t size)
-{
-    void *(*next)(size_t) = (void *(*)(size_t))next_operator(name);
-
-    return next(size);
-}
-
-static HM_COLD void *
-retry_nothrow(const char *name, size_t size, const void *tag)
-{
-    void *(*next)(size_t, const void *) = (void *(*)(size_t, const void *))next_operator(name);
-
-    return next(size, tag);
-}
-
-static HM_COLD void *
-retry_aligned(const char *name, size_t size, size_t alignment)
-{
-    void *(*next)(size_t, size_t) = (void *(*)(size_t, size_t))next_operator(name);
-
-    return next(size, alignment);
-}
-
-static HM_COLD void *
-retry_aligned_nothrow(const char *name, size_t size, size_t alignment, const void *tag)
-{
-    void *(*next)(size_t, size_t, const void *)
-        = (void *(*)(size_t, size_t, const void *))next_operator(name);
-
-    return next(size, alignment, tag);
-}
-
-/* --- new -------------------------------------------------------------------------------------- */
+/* --- whose operators -------------------------------------------------------------------------- */
 
 /* clang-format off */
-#define NEW(name)                                                                                  \
-    void *name(size_t size);                                                                       \
-    HM_EXPORT void *name(size_t size)                                                              \
+#define OPERATORS(row)                                                                             \
+    row(_Znwm) row(_Znam) row(_ZnwmRKSt9nothrow_t) row(_ZnamRKSt9nothrow_t)                        \
+    row(_ZnwmSt11align_val_t) row(_ZnamSt11align_val_t)                                            \
+    row(_ZnwmSt11align_val_tRKSt9nothrow_t) row(_ZnamSt11align_val_tRKSt9nothrow_t)                \
+    row(_ZdlPv) row(_ZdaPv) row(_ZdlPvm) row(_ZdaPvm)                                              \
+    row(_ZdlPvRKSt9nothrow_t) row(_ZdaPvRKSt9nothrow_t)                                            \
+    row(_ZdlPvSt11align_val_t) row(_ZdaPvSt11align_val_t)                                          \
+    row(_ZdlPvmSt11align_val_t) row(_ZdaPvmSt11align_val_t)                                        \
+    row(_ZdlPvSt11align_val_tRKSt9nothrow_t) row(_ZdaPvSt11align_val_tRKSt9nothrow_t)
+/* clang-format on */
+
+#define ROW_IDX(name) AT##name,
+enum { OPERATORS(ROW_IDX) OPERATOR_COUNT };
+
+_Static_assert(OPERATOR_COUNT == HM_OPERATOR_COUNT, "one place for each");
+
+/* Values of hm_process.operators. */
+enum { UNKNOWN, OURS, REPLACED };
+
+static HM_COLD bool ask(void);
+static HM_COLD void *runtime_operator(unsigned idx, const void *caller);
+
+HM_INLINE bool
+are_ours(void)
+{
+    return hm_load(&hm_process.operators) == OURS;
+}
+
+/* Nobody can throw: the program ends, as it would by an exception that nobody catches. */
+static HM_COLD void *
+cannot_throw(void)
+{
+    hm_fail_plain("operator new: no memory, and no C++ runtime that could throw bad_alloc");
+}
+
+#define STRIP(...) __VA_ARGS__ /* the parentheses around params and args */
+
+/* --- new: each with a slow half, which also serves the first call ----------------------------- */
+
+/* clang-format off */
+/* NOLINTBEGIN(bugprone-macro-parentheses): types and lists cannot have more of them */
+#define NEW(name, params, args, request, otherwise)                                                \
+    static HM_COLD void *slow##name(const void *caller, STRIP params)                              \
     {                                                                                              \
-        void *mem = malloc(size);                                                                  \
-        return HM_LIKELY(mem != NULL) ? mem : retry(#name, size);                                  \
+        void *mem = ask() ? request : NULL;                                                        \
+        void *(*next) params;                                                                      \
+        if (mem != NULL)                                                                           \
+            return mem;                                                                            \
+        next = (void *(*) params)runtime_operator(AT##name, caller);                               \
+        if (next != NULL)                                                                          \
+            return next args;                                                                      \
+        mem = request;                                                                             \
+        return mem != NULL ? mem : (otherwise);                                                    \
+    }                                                                                              \
+    void *name params;                                                                             \
+    HM_EXPORT void *name params                                                                    \
+    {                                                                                              \
+        if (HM_LIKELY(are_ours())) {                                                               \
+            void *mem = request;                                                                   \
+            if (HM_LIKELY(mem != NULL))                                                            \
+                return mem;                                                                        \
+        }                                                                                          \
+        return slow##name(__builtin_return_address(0), STRIP args);                                \
     }
+
+#define NEW_PLAIN(name)                                                                            \
+    NEW(name, (size_t size), (size), malloc(size), cannot_throw())
 
 #define NEW_NOTHROW(name)                                                                          \
-    void *name(size_t size, const void *tag);                                                      \
-    HM_EXPORT void *name(size_t size, const void *tag)                                             \
-    {                                                                                              \
-        void *mem = malloc(size);                                                                  \
-        return HM_LIKELY(mem != NULL) ? mem : retry_nothrow(#name, size, tag);                     \
-    }
+    NEW(name, (size_t size, const void *tag), (size, tag), malloc(size), NULL)
 
 #define NEW_ALIGNED(name)                                                                          \
-    void *name(size_t size, size_t alignment);                                                     \
-    HM_EXPORT void *name(size_t size, size_t alignment)                                            \
-    {                                                                                              \
-        void *mem = memalign(alignment, size);                                                     \
-        return HM_LIKELY(mem != NULL) ? mem : retry_aligned(#name, size, alignment);               \
-    }
+    NEW(name, (size_t size, size_t alignment), (size, alignment), memalign(alignment, size),       \
+        cannot_throw())
 
 #define NEW_ALIGNED_NOTHROW(name)                                                                  \
-    void *name(size_t size, size_t alignment, const void *tag);                                    \
-    HM_EXPORT void *name(size_t size, size_t alignment, const void *tag)                           \
-    {                                                                                              \
-        void *mem = memalign(alignment, size);                                                     \
-        return HM_LIKELY(mem != NULL) ? mem : retry_aligned_nothrow(#name, size, alignment, tag);  \
-    }
+    NEW(name, (size_t size, size_t alignment, const void *tag), (size, alignment, tag),            \
+        memalign(alignment, size), NULL)
 
-NEW(_Znwm)
-NEW(_Znam)
+NEW_PLAIN(_Znwm)
+NEW_PLAIN(_Znam)
 NEW_NOTHROW(_ZnwmRKSt9nothrow_t)
 NEW_NOTHROW(_ZnamRKSt9nothrow_t)
 NEW_ALIGNED(_ZnwmSt11align_val_t)
@@ -106,25 +113,115 @@ NEW_ALIGNED_NOTHROW(_ZnamSt11align_val_tRKSt9nothrow_t)
 
 /* --- delete: what else is told (size, alignment, nothrow) makes no difference ----------------- */
 
-#define DELETE(name, ...)                                                                          \
-    void name(__VA_ARGS__);                                                                        \
-    HM_EXPORT void name(__VA_ARGS__)
+#define DELETE(name, params, args, body)                                                           \
+    static HM_COLD void slow##name(const void *caller, STRIP params)                               \
+    {                                                                                              \
+        void (*next) params = NULL;                                                                \
+        if (!ask())                                                                                \
+            next = (void (*) params)runtime_operator(AT##name, caller);                            \
+        if (next != NULL)                                                                          \
+            next args;                                                                             \
+        else                                                                                       \
+            body;                                                                                  \
+    }                                                                                              \
+    void name params;                                                                              \
+    HM_EXPORT void name params                                                                     \
+    {                                                                                              \
+        if (HM_LIKELY(are_ours()))                                                                 \
+            body;                                                                                  \
+        else                                                                                       \
+            slow##name(__builtin_return_address(0), STRIP args);                                   \
+    }
 
-#define DELETE_BODY { free(ptr); }
-#define UNUSED __attribute__((unused))
+#define DELETE_PLAIN(name)                                                                         \
+    DELETE(name, (void *ptr), (ptr), free(ptr))
 
-DELETE(_ZdlPv, void *ptr) DELETE_BODY
-DELETE(_ZdaPv, void *ptr) DELETE_BODY
-DELETE(_ZdlPvm, void *ptr, UNUSED size_t size) DELETE_BODY
-DELETE(_ZdaPvm, void *ptr, UNUSED size_t size) DELETE_BODY
-DELETE(_ZdlPvRKSt9nothrow_t, void *ptr, UNUSED const void *tag) DELETE_BODY
-DELETE(_ZdaPvRKSt9nothrow_t, void *ptr, UNUSED const void *tag) DELETE_BODY
-DELETE(_ZdlPvSt11align_val_t, void *ptr, UNUSED size_t alignment) DELETE_BODY
-DELETE(_ZdaPvSt11align_val_t, void *ptr, UNUSED size_t alignment) DELETE_BODY
-DELETE(_ZdlPvmSt11align_val_t, void *ptr, UNUSED size_t size, UNUSED size_t alignment) DELETE_BODY
-DELETE(_ZdaPvmSt11align_val_t, void *ptr, UNUSED size_t size, UNUSED size_t alignment) DELETE_BODY
-DELETE(_ZdlPvSt11align_val_tRKSt9nothrow_t, void *ptr, UNUSED size_t alignment,
-       UNUSED const void *tag) DELETE_BODY
-DELETE(_ZdaPvSt11align_val_tRKSt9nothrow_t, void *ptr, UNUSED size_t alignment,
-       UNUSED const void *tag) DELETE_BODY
-    /* clang-format on */
+#define DELETE_SIZED(name)                                                                         \
+    DELETE(name, (void *ptr, size_t size), (ptr, size), free(ptr))
+
+#define DELETE_NOTHROW(name)                                                                       \
+    DELETE(name, (void *ptr, const void *tag), (ptr, tag), free(ptr))
+
+#define DELETE_ALIGNED(name)                                                                       \
+    DELETE(name, (void *ptr, size_t alignment), (ptr, alignment), free(ptr))
+
+#define DELETE_ALIGNED_SIZED(name)                                                                 \
+    DELETE(name, (void *ptr, size_t size, size_t alignment), (ptr, size, alignment),               \
+           free(ptr))
+
+#define DELETE_ALIGNED_NOTHROW(name)                                                               \
+    DELETE(name, (void *ptr, size_t alignment, const void *tag), (ptr, alignment, tag), free(ptr))
+
+DELETE_PLAIN(_ZdlPv)
+DELETE_PLAIN(_ZdaPv)
+DELETE_SIZED(_ZdlPvm)
+DELETE_SIZED(_ZdaPvm)
+DELETE_NOTHROW(_ZdlPvRKSt9nothrow_t)
+DELETE_NOTHROW(_ZdaPvRKSt9nothrow_t)
+DELETE_ALIGNED(_ZdlPvSt11align_val_t)
+DELETE_ALIGNED(_ZdaPvSt11align_val_t)
+DELETE_ALIGNED_SIZED(_ZdlPvmSt11align_val_t)
+DELETE_ALIGNED_SIZED(_ZdaPvmSt11align_val_t)
+DELETE_ALIGNED_NOTHROW(_ZdlPvSt11align_val_tRKSt9nothrow_t)
+DELETE_ALIGNED_NOTHROW(_ZdaPvSt11align_val_tRKSt9nothrow_t)
+/* NOLINTEND(bugprone-macro-parentheses) */
+/* clang-format on */
+
+/* --- the operators of others ------------------------------------------------------------------ */
+
+#define ROW_ADDRESS(name) { #name, (void *)(name) },
+static const struct {
+    const char *name;
+    void *address;
+} own[] = { OPERATORS(ROW_ADDRESS) };
+
+/* The first call of any operator asks. Nothing that is loaded later comes before this library, so
+ * that the answer stays. */
+static bool
+ask(void)
+{
+    uint32_t answer = hm_load(&hm_process.operators);
+
+    if (answer == UNKNOWN) {
+        answer = OURS;
+        for (unsigned i = 0; i < OPERATOR_COUNT; i++)
+            if (dlsym(RTLD_DEFAULT, own[i].name) != own[i].address)
+                answer = REPLACED;
+        hm_store(&hm_process.operators, answer);
+    }
+    return answer == OURS;
+}
+
+/* A plug-in that was loaded for itself alone has a runtime that the program does not see. */
+static void *
+operator_of_caller(unsigned idx, const void *caller)
+{
+    Dl_info info;
+    struct link_map *map;
+    void *library;
+    void *symbol;
+
+    if (dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) == 0)
+        return NULL;
+    library = dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD);
+    if (library == NULL)
+        return NULL;
+    symbol = dlsym(library, own[idx].name);
+    (void)dlclose(library); /* it stays: it called */
+    return symbol != own[idx].address ? symbol : NULL;
+}
+
+/* The operator of the C++ runtime; NULL if there is none. */
+static void *
+runtime_operator(unsigned idx, const void *caller)
+{
+    void *symbol = hm_load(&hm_process.next_operator[idx]);
+
+    if (symbol != NULL)
+        return symbol;
+    symbol = dlsym(RTLD_NEXT, own[idx].name);
+    if (symbol == NULL)
+        return operator_of_caller(idx, caller);
+    hm_store(&hm_process.next_operator[idx], symbol);
+    return symbol;
+}

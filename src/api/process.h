@@ -7,6 +7,8 @@
 #include "cache/thread.h"
 #include "stats/stats.h"
 
+#define HM_OPERATOR_COUNT 20 /* of new and delete in C++20 */
+
 struct hm_process {
     struct hm_heap heap;
     struct hm_pool pool;
@@ -24,6 +26,9 @@ struct hm_process {
     struct hm_foreign foreign; /* blocks of glibc's malloc that came to us */
     struct hm_kept_fd report;  /* stderr as it was at start; none: no text report */
     char report_path[256];     /* HUMA_STATS if it names a file; "" if not */
+
+    uint32_t operators;                     /* whose new and delete count, see api/cxx.c; atomic */
+    void *next_operator[HM_OPERATOR_COUNT]; /* those of the C++ runtime, once asked for; atomic */
 };
 
 extern struct hm_process hm_process;
