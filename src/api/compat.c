@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "api/names.h"
-#include "api/process.h"
+#include "api/sized.h"
 #include "heap/purge.h"
 #include "stats/print.h"
 
@@ -26,19 +26,18 @@ cfree(void *ptr)
     free(ptr);
 }
 
-/* The sizes are a promise of the caller, which glibc does not look at either. */
+/* The block may have been through realloc(); one of aligned_alloc() may not. */
 HM_EXPORT void
 free_sized(void *ptr, size_t size)
 {
-    (void)size;
+    hm_sized_look(ptr, size, 1, true);
     free(ptr);
 }
 
 HM_EXPORT void
 free_aligned_sized(void *ptr, size_t alignment, size_t size)
 {
-    (void)alignment;
-    (void)size;
+    hm_sized_look(ptr, size, alignment, false);
     free(ptr);
 }
 

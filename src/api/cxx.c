@@ -17,7 +17,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-#include "api/process.h"
+#include "api/sized.h"
 #include "base/check.h"
 
 /* --- whose operators -------------------------------------------------------------------------- */
@@ -111,7 +111,7 @@ NEW_ALIGNED(_ZnamSt11align_val_t)
 NEW_ALIGNED_NOTHROW(_ZnwmSt11align_val_tRKSt9nothrow_t)
 NEW_ALIGNED_NOTHROW(_ZnamSt11align_val_tRKSt9nothrow_t)
 
-/* --- delete: what else is told (size, alignment, nothrow) makes no difference ----------------- */
+/* --- delete: a size is looked at, alignment and nothrow make no difference -------------------- */
 
 #define DELETE(name, params, args, body)                                                           \
     static HM_COLD void slow##name(const void *caller, STRIP params)                               \
@@ -137,7 +137,7 @@ NEW_ALIGNED_NOTHROW(_ZnamSt11align_val_tRKSt9nothrow_t)
     DELETE(name, (void *ptr), (ptr), free(ptr))
 
 #define DELETE_SIZED(name)                                                                         \
-    DELETE(name, (void *ptr, size_t size), (ptr, size), free(ptr))
+    DELETE(name, (void *ptr, size_t size), (ptr, size), hm_free_sized(ptr, size))
 
 #define DELETE_NOTHROW(name)                                                                       \
     DELETE(name, (void *ptr, const void *tag), (ptr, tag), free(ptr))
@@ -147,7 +147,7 @@ NEW_ALIGNED_NOTHROW(_ZnamSt11align_val_tRKSt9nothrow_t)
 
 #define DELETE_ALIGNED_SIZED(name)                                                                 \
     DELETE(name, (void *ptr, size_t size, size_t alignment), (ptr, size, alignment),               \
-           free(ptr))
+           (hm_sized_look(ptr, size, alignment, false), free(ptr)))
 
 #define DELETE_ALIGNED_NOTHROW(name)                                                               \
     DELETE(name, (void *ptr, size_t alignment, const void *tag), (ptr, alignment, tag), free(ptr))

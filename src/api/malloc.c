@@ -15,6 +15,7 @@
 
 #include "api/names.h"
 #include "api/process.h"
+#include "api/sized.h"
 #include "span/large.h"
 
 #define ALIGN_MIN_BYTES ((size_t)16)
@@ -181,19 +182,59 @@ free_far(uintptr_t addr)
         free_slow(addr);
 }
 
-/* The way of most frees: the block lies in a span of this thread. Next on the free walk:
- * hm_tcache_free (cache/tcache.h). */
-HM_EXPORT void
-free(void *ptr)
+/* `span` is what the first leaf has for the address. Next on the free walk: hm_tcache_free
+ * (cache/tcache.h). */
+HM_INLINE void
+free_near(uintptr_t addr, struct hm_span *span)
 {
-    uintptr_t addr = (uintptr_t)ptr;
-    struct hm_span *span = hm_pagemap_get_near(&hm_process.heap.pagemap, addr);
-
     if (HM_UNLIKELY(span == NULL))
         free_far(addr);
     else if (HM_UNLIKELY(hm_load(&span->owner) != hm_thread_id())
              || HM_UNLIKELY(!hm_tcache_free(span, addr)))
         free_slow(addr);
+}
+
+/* The way of most frees: the block lies in a span of this thread. Next on the free walk:
+ * free_near, above. */
+HM_EXPORT void
+free(void *ptr)
+{
+    uintptr_t addr = (uintptr_t)ptr;
+
+    free_near(addr, hm_pagemap_get_near(&hm_process.heap.pagemap, addr));
+}
+
+/* Most of these are of a class with wide steps. */
+static HM_NOINLINE void
+free_checked(uintptr_t addr, struct hm_span *span, size_t size_bytes)
+{
+    if (size_bytes > HM_SMALL_MAX_BYTES
+        || hm_class_bytes(hm_class_of(size_bytes)) != span->slot_bytes)
+        hm_sized_check(span, addr, size_bytes, ALIGN_MIN_BYTES, false);
+    free_near(addr, span);
+}
+
+static HM_NOINLINE void
+free_checked_far(void *ptr, size_t size_bytes)
+{
+    hm_sized_look(ptr, size_bytes, ALIGN_MIN_BYTES, false);
+    free_far((uintptr_t)ptr);
+}
+
+/* Room and size of a block that fits differ by less than the distance of two classes, which is 16
+ * at least: that much is seen at once. */
+void
+hm_free_sized(void *ptr, size_t size_bytes)
+{
+    uintptr_t addr = (uintptr_t)ptr;
+    struct hm_span *span = hm_pagemap_get_near(&hm_process.heap.pagemap, addr);
+
+    if (HM_UNLIKELY(span == NULL))
+        free_checked_far(ptr, size_bytes);
+    else if (HM_UNLIKELY(span->slot_bytes - size_bytes >= ALIGN_MIN_BYTES))
+        free_checked(addr, span, size_bytes);
+    else
+        free_near(addr, span);
 }
 
 /* --- calloc ----------------------------------------------------------------------------------- */

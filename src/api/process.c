@@ -351,6 +351,7 @@ hm_process_stats(bool ask_kernel, struct hm_stats *out_stats)
     out_stats->foreign_free_count = hm_load(&hm_process.foreign.free_count);
     out_stats->foreign_realloc_count = hm_load(&hm_process.foreign.realloc_count);
     out_stats->foreign_leak_count = hm_load(&hm_process.foreign.leak_count);
+    out_stats->sized_free_mismatch_count = hm_load(&hm_process.sized_free_mismatch_count);
 }
 
 void

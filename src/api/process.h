@@ -27,6 +27,7 @@ struct hm_process {
     struct hm_kept_fd report;  /* stderr as it was at start; none: no text report */
     char report_path[256];     /* HUMA_STATS if it names a file; "" if not */
 
+    uint64_t sized_free_mismatch_count;     /* see api/sized.h; atomic */
     uint32_t operators;                     /* whose new and delete count, see api/cxx.c; atomic */
     void *next_operator[HM_OPERATOR_COUNT]; /* those of the C++ runtime, once asked for; atomic */
 };
@@ -60,6 +61,7 @@ HM_NORETURN HM_COLD void hm_process_not_ours(uintptr_t addr, const char *call);
 
 /* The picture of the heap, with the counts of foreign blocks (stats/stats.h). The heap has
  * started. */
+/* hm_stats_read, and what only the process counts. */
 void hm_process_stats(bool ask_kernel, struct hm_stats *out_stats);
 
 /* Write the report that HUMA_STATS asks for. Also runs at exit. */

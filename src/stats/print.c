@@ -130,6 +130,7 @@ hm_stats_print_text(const struct hm_stats *stats, struct hm_fmt *out)
     put_count_row(out, "orphaned spans", stats->orphan_count, "  of ended threads");
     put_count_row(out, "adopted spans", stats->adopted_count, "");
     put_foreign_rows(stats, out);
+    put_count_row(out, "wrong sizes", stats->sized_free_mismatch_count, "  told to free");
     hm_fmt_flush(out);
 }
 
@@ -199,6 +200,7 @@ hm_stats_print_json(const struct hm_stats *stats, uint64_t pid, struct hm_fmt *o
     put_member(out, "foreign_free_count", stats->foreign_free_count);
     put_member(out, "foreign_realloc_count", stats->foreign_realloc_count);
     put_member(out, "foreign_leak_count", stats->foreign_leak_count);
+    put_member(out, "sized_free_mismatch_count", stats->sized_free_mismatch_count);
     hm_fmt_str(out, "\n}\n");
     hm_fmt_flush(out);
 }

@@ -32,6 +32,7 @@ struct hm_stats {
     uint64_t foreign_free_count; /* blocks of glibc's malloc; left 0 by hm_stats_read */
     uint64_t foreign_realloc_count;
     uint64_t foreign_leak_count;
+    uint64_t sized_free_mismatch_count; /* filled in by those who have it: api/process.c */
 };
 
 /* The cutoff: blocks of this size and more are what glibc would have mapped on their own. */
