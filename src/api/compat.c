@@ -89,6 +89,15 @@ __posix_memalign(void **out_ptr, size_t alignment, size_t size)
     return posix_memalign(out_ptr, alignment, size);
 }
 
+HM_EXPORT int
+__libc_mallopt(int param, int val)
+{
+    return mallopt(param, val);
+}
+
+/* An alias, since a call of the deprecated function would be warned of. */
+HM_EXPORT struct mallinfo __libc_mallinfo(void) __attribute__((alias("mallinfo")));
+
 /* --- settings --------------------------------------------------------------------------------- */
 
 /* Parameters of glibc that mean nothing here are accepted without effect, as glibc accepts unknown

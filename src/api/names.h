@@ -3,6 +3,7 @@
 #ifndef HM_API_NAMES_H
 #define HM_API_NAMES_H
 
+#include <malloc.h>
 #include <stddef.h>
 
 /* removed from glibc's headers, still in its library */
@@ -21,6 +22,8 @@ void *__libc_realloc(void *ptr, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
 void *__libc_valloc(size_t size);
 void *__libc_pvalloc(size_t size);
+int __libc_mallopt(int param, int val);
+struct mallinfo __libc_mallinfo(void);
 int __posix_memalign(void **out_ptr, size_t alignment, size_t size);
 /* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 

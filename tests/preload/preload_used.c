@@ -58,6 +58,7 @@ static const struct row {
     { "__libc_realloc", "free", PTR_SIZE, PTR },
     { "__libc_memalign", "free", ALIGN_SIZE, PTR },
     { "__libc_valloc", "free", SIZE, PTR },
+    { "__posix_memalign", "free", OUT_ALIGN_SIZE, PTR },
     { "__libc_pvalloc", "free", SIZE, PTR },
     /* operator new and delete: nw dl na da; m is size_t, Pv is void *. */
     { "_Znwm", "_ZdlPv", SIZE, PTR },
@@ -78,6 +79,7 @@ static const struct row {
     { "mallopt", "mallinfo", NAME_ONLY, NAME_ONLY },
     { "mallinfo2", "malloc_info", NAME_ONLY, NAME_ONLY },
     { "malloc_stats", "malloc_stats", NAME_ONLY, NAME_ONLY },
+    { "__libc_mallopt", "__libc_mallinfo", NAME_ONLY, NAME_ONLY },
 };
 
 static const char nothrow; /* stands for std::nothrow, which nobody looks at */
