@@ -59,9 +59,7 @@ void *hm_process_alloc_spare(unsigned class_idx);
 /* End the program: what `call` was handed at `addr` is no block. */
 HM_NORETURN HM_COLD void hm_process_not_ours(uintptr_t addr, const char *call);
 
-/* The picture of the heap, with the counts of foreign blocks (stats/stats.h). The heap has
- * started. */
-/* hm_stats_read, and what only the process counts. */
+/* hm_stats_read, and what only the process counts. The heap has started. */
 void hm_process_stats(bool ask_kernel, struct hm_stats *out_stats);
 
 /* Write the report that HUMA_STATS asks for. Also runs at exit. */

@@ -21,6 +21,9 @@
 #define HM_EXPORT __attribute__((visibility("default")))
 #define HM_CACHE_LINE_BYTES 64
 
+/* A function that reads what another thread may be changing, and can live with any value. */
+#define HM_RACY __attribute__((no_sanitize("thread")))
+
 /* Relaxed accesses to words that another thread may read or write at the same time. */
 #define hm_load(ptr) __atomic_load_n((ptr), __ATOMIC_RELAXED)
 #define hm_store(ptr, value) __atomic_store_n((ptr), (value), __ATOMIC_RELAXED)

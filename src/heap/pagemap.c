@@ -15,6 +15,7 @@ hm_pagemap_init(struct hm_pagemap *map, struct hm_meta *meta, struct hm_span ***
     if (root == NULL)
         root = hm_meta_alloc(meta, HM_ROOT_COUNT * sizeof(root[0]), HM_CACHE_LINE_BYTES);
     map->root = root;
+    map->near = NULL;
     map->near_addr = HM_NEAR_NONE;
     return map->root != NULL ? 0 : -ENOMEM;
 }

@@ -17,7 +17,7 @@ is_slot(const struct hm_span *span, const struct hm_slot *slot)
 
 /* Follow a list from `slot` until `stop`, its end, or the first slot that is damaged. May be a list
  * that its owner is changing: the count is a guess then. */
-static uint32_t
+static HM_RACY uint32_t
 count_list(struct hm_span *span, const struct hm_slot *slot, const struct hm_slot *stop)
 {
     uint32_t count = 0;
@@ -69,7 +69,7 @@ count_marks(struct hm_span *span)
     return count;
 }
 
-uint32_t
+HM_RACY uint32_t
 hm_span_live_count(struct hm_span *span)
 {
     uint32_t carved = hm_load(&span->carved);
