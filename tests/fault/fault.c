@@ -4,9 +4,11 @@
  * Problem     The ways out of an allocator that is refused something are many, and hardly ever
  *             taken.
  * Idea        A fixed story of a heap: threads, growth past the ramp, large and mapped blocks,
- *             resizing, remote frees, a dead thread, everything freed. It is told again and again
- *             on the fake kernel, and each time another call fails: once, with each errno that it
- *             can give, and then from there on for good. No crash; what fails says so and succeeds
+ *             resizing, remote frees, a dead thread and the adoption of what it left, trimming, a
+ *             report, a fork, everything freed. It is told again and again on the fake kernel, on
+ *             machines with several page sizes, and each time another call fails: once, with each
+ *             errno that it can give, and then from there on for good; then all calls of one kind
+ *             fail from the start. No crash; what fails says so, has changed nothing, and succeeds
  *             when it is tried again after the fault is lifted; the invariants hold in between; at
  *             the end nothing is left.
  *
@@ -20,6 +22,7 @@
 #include <unistd.h>
 
 #include "heap/purge.h"
+#include "stats/stats.h"
 #include "support/rig.h"
 
 #define BLOCKS 4000
@@ -28,15 +31,24 @@
 static const struct story {
     const char *chain;
     size_t huge_start_bytes;
+    size_t page_bytes;
+    size_t hpage_bytes;
 } stories[] = {
-    { "thp,4k", 4 * HM_MIB },
-    { "thp", 0 },
-    { "4k", 0 },
+    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB },
+    { "thp", 0, 4 * HM_KIB, 2 * HM_MIB },
+    { "4k", 0, 4 * HM_KIB, 2 * HM_MIB },
+    { "thp,4k", 0, 16 * HM_KIB, 32 * HM_MIB },
+    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 0 },
+};
+
+struct block {
+    uintptr_t addr;
+    size_t usable_bytes;
 };
 
 static struct rig rig;
 static struct hm_tcache *caches[2];
-static uintptr_t blocks[BLOCKS];
+static struct block blocks[BLOCKS];
 static size_t block_count;
 
 /* what is being tried; told on failure */
@@ -44,13 +56,14 @@ static const struct story *story;
 static uint64_t nth;
 static int error;
 static bool stays;
-static uint64_t run_count;
+static enum fake_call_kind kind = FAKE_ANY; /* which calls count */
+static uint64_t failure_runs;
 
 static void __attribute__((noreturn)) fail(const char *what)
 {
     printf(
-        "fault: FAILED: story %d, call %llu (%s) fails %s with errno %d: %s\n",
-        (int)(story - stories), (unsigned long long)nth,
+        "fault: FAILED: story %d, call %llu of %s (%s) fails %s with errno %d: %s\n",
+        (int)(story - stories), (unsigned long long)nth, fake_os_kind_name(kind),
         fake_os_kind_name(rig.fake.fault.failed_count > 0 ? rig.fake.fault.failed_kind : FAKE_ANY),
         stays ? "for good" : "once", error, what);
     fflush(stdout);
@@ -68,19 +81,35 @@ on_abort(int number)
 
 /* Whether the library may pass a failure of this kind on to the program. */
 static bool
-may_fail(enum fake_call_kind kind)
+may_fail(enum fake_call_kind failed)
 {
-    return kind == FAKE_RESERVE || kind == FAKE_COMMIT || kind == FAKE_MAP_META
-           || (kind == FAKE_ADVISE_HUGE && strcmp(story->chain, "thp") == 0);
+    return failed == FAKE_RESERVE || failed == FAKE_COMMIT || failed == FAKE_MAP_META
+           || (failed == FAKE_ADVISE_HUGE && strcmp(story->chain, "thp") == 0);
 }
 
+/* The heap is in order, and the blocks of the story are what they were. */
 static void
 check(void)
 {
     const char *broken = rig_check(&rig);
+    size_t page_bytes = hm_page_bytes(&rig.heap.geom);
+    size_t live_bytes = 0;
+    struct hm_stats stats;
 
     if (broken != NULL)
         fail(broken);
+    for (size_t i = 0; i < block_count; i++) {
+        uintptr_t page = hm_align_down(blocks[i].addr, page_bytes);
+
+        live_bytes += blocks[i].usable_bytes;
+        if (rig_usable(&rig, blocks[i].addr) != blocks[i].usable_bytes)
+            fail("a block has another size than before");
+        if (fake_space_is_zero(&rig.fake.space, page, page_bytes))
+            fail("the contents of a live block are gone");
+    }
+    hm_stats_read(&rig.pool, false, &stats);
+    if (stats.live_bytes != live_bytes)
+        fail("the statistics count other live bytes than the story");
 }
 
 /* An operation said that there is no memory. Returns with the fault lifted. */
@@ -112,25 +141,23 @@ alloc(int thread, size_t size_bytes, size_t align_bytes)
     fake_space_touch(&rig.fake.space, addr, size_bytes);
     if (block_count == BLOCKS)
         fail("the story has more blocks than there is room for");
-    blocks[block_count++] = addr;
+    blocks[block_count++] = (struct block){ addr, rig_usable(&rig, addr) };
     return addr;
 }
 
 static void
 resize(int thread, size_t idx, size_t size_bytes)
 {
-    uintptr_t addr = rig_realloc(&rig, caches[thread], blocks[idx], size_bytes);
+    uintptr_t addr = rig_realloc(&rig, caches[thread], blocks[idx].addr, size_bytes);
 
     if (addr == 0) {
         expect_fault();
-        if (rig_usable(&rig, blocks[idx]) == 0)
-            fail("a block is gone after its realloc failed");
-        addr = rig_realloc(&rig, caches[thread], blocks[idx], size_bytes);
+        addr = rig_realloc(&rig, caches[thread], blocks[idx].addr, size_bytes);
     }
     if (addr == 0)
         fail("realloc fails again after the fault was lifted");
     fake_space_touch(&rig.fake.space, addr, size_bytes);
-    blocks[idx] = addr;
+    blocks[idx] = (struct block){ addr, rig_usable(&rig, addr) };
 }
 
 static struct hm_tcache *
@@ -155,7 +182,7 @@ free_some(int thread, size_t step)
 
     for (size_t i = 0; i < block_count; i++) {
         if (i % step == 0)
-            rig_free(&rig, caches[thread], blocks[i]);
+            rig_free(&rig, caches[thread], blocks[i].addr);
         else
             blocks[kept_count++] = blocks[i];
     }
@@ -169,14 +196,14 @@ begin(void)
 {
     const struct hm_geom *geom = &rig.fake.space.geom;
 
-    fake_os_init(&rig.fake, 4 * HM_KIB, 2 * HM_MIB);
+    fake_os_init(&rig.fake, story->page_bytes, story->hpage_bytes);
     rig.fake.tick_ns = 1000000;
     hm_conf_defaults(&rig.conf);
     rig_chain(&rig, story->chain);
     rig.conf.huge_start_bytes = story->huge_start_bytes;
     block_count = 0;
     if (nth != 0)
-        fake_os_fail(&rig.fake, FAKE_ANY, nth, error, stays);
+        fake_os_fail(&rig.fake, kind, nth, error, stays);
     if (hm_heap_init(&rig.heap, &rig.fake.os, &rig.conf, geom, NULL) != 0) {
         if (rig.fake.fault.failed_count == 0)
             fail("no heap, without a fault");
@@ -228,6 +255,44 @@ resize_blocks(void)
     check();
 }
 
+/* What malloc_trim does; whether anything went back is no matter here. */
+static void
+trim(int thread)
+{
+    hm_tcache_trim(caches[thread]);
+    hm_lock_take(&rig.heap.lock);
+    (void)hm_purge_all(&rig.heap);
+    hm_lock_give(&rig.heap.lock);
+    check();
+}
+
+/* The kernel may not say what is resident: then the report has to say that. */
+static void
+report(void)
+{
+    uint64_t failed_count = rig.fake.fault.failed_count;
+    struct hm_stats stats;
+
+    hm_stats_read(&rig.pool, true, &stats);
+    if (stats.has_kernel != (rig.fake.fault.failed_count == failed_count))
+        fail("the report does not know whether the kernel was asked");
+    check();
+}
+
+/* Go on as the forked child of one thread; what the other one had is adopted. */
+static void
+go_on_as_child(void)
+{
+    hm_lock_take(&rig.heap.lock);
+    hm_pool_after_fork(&rig.pool, caches[0]);
+    hm_lock_give(&rig.heap.lock);
+    check();
+    caches[1] = new_thread();
+    for (int i = 0; i < 70; i++)
+        alloc(1, (size_t)16 << i % 12, 16);
+    check();
+}
+
 static void
 end(void)
 {
@@ -237,8 +302,13 @@ end(void)
     caches[1] = new_thread();
     for (int i = 0; i < 70; i++)
         alloc(1, 1024, 16);
+    trim(1);
     free_some(1, 3);
     check();
+    report();
+    go_on_as_child();
+    alloc(0, 3 * HM_MIB, 16);
+    trim(0);
     free_some(0, 1);
     hm_tcache_retire(caches[0]);
     hm_tcache_retire(caches[1]);
@@ -270,11 +340,11 @@ check_nothing_left(void)
 static void
 tell(void)
 {
-    run_count++;
     begin();
     grow();
     resize_blocks();
     end();
+    failure_runs += rig.fake.fault.failed_count > 0;
     check_nothing_left();
 }
 
@@ -306,6 +376,21 @@ try_call(void)
     return true;
 }
 
+/* All calls of one kind fail, from the first on or from the middle: as in a sandbox. */
+static void
+try_kinds(void)
+{
+    stays = true;
+    for (kind = 0; kind < FAKE_CALL_KINDS; kind++)
+        for (const int *errors = fake_os_errors(kind); *errors != 0; errors++)
+            for (nth = 1; nth <= 31; nth += 6) {
+                error = *errors;
+                tell();
+                rig_fini(&rig);
+            }
+    kind = FAKE_ANY;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -332,9 +417,10 @@ main(int argc, char **argv)
         }
         for (nth = 1; try_call(); nth++)
             continue;
+        try_kinds();
         printf("fault: story %zu (%s): ok, each of %llu calls failed in turn\n", i, story->chain,
                (unsigned long long)call_count);
     }
-    printf("fault: ok, the story was told %llu times\n", (unsigned long long)run_count);
+    printf("fault: ok, %llu failure runs\n", (unsigned long long)failure_runs);
     return 0;
 }

@@ -32,18 +32,20 @@ static const char *const kind_names[FAKE_CALL_KINDS + 1] = {
     [FAKE_ANY] = "any",
 };
 
-/* mmap(2), mprotect(2), mremap(2), madvise(2), as far as they apply to private anonymous memory. */
-static const int errors[FAKE_CALL_KINDS][5] = {
-    [FAKE_RESERVE] = { ENOMEM, EAGAIN },
-    [FAKE_COMMIT] = { ENOMEM, EACCES },
-    [FAKE_UNMAP] = { ENOMEM },
-    [FAKE_REMAP] = { ENOMEM, EAGAIN, EFAULT, EINVAL },
-    [FAKE_MAP_META] = { ENOMEM, EAGAIN },
-    [FAKE_SCAN] = { EPERM, ENOENT },
-    [FAKE_ADVISE_HUGE] = { EINVAL, ENOMEM, EAGAIN },
-    [FAKE_ADVISE_BASE] = { EINVAL, ENOMEM, EAGAIN },
-    [FAKE_COLLAPSE] = { EINVAL, ENOMEM, EAGAIN, EBUSY },
-    [FAKE_DISCARD] = { EINVAL, ENOMEM, EAGAIN },
+/* mmap(2), mprotect(2), munmap(2), mremap(2), madvise(2), as far as they apply to private anonymous
+ * memory; EINTR where the kernel waits for the lock of the address space and can be interrupted;
+ * EPERM where a sandbox or a seal forbids the call. */
+static const int errors[FAKE_CALL_KINDS][7] = {
+    [FAKE_RESERVE] = { ENOMEM, EAGAIN, EPERM, EINTR },
+    [FAKE_COMMIT] = { ENOMEM, EACCES, EPERM, EINTR },
+    [FAKE_UNMAP] = { ENOMEM, EINVAL, EPERM, EINTR },
+    [FAKE_REMAP] = { ENOMEM, EAGAIN, EFAULT, EINVAL, EPERM, EINTR },
+    [FAKE_MAP_META] = { ENOMEM, EAGAIN, EPERM, EINTR },
+    [FAKE_SCAN] = { EPERM, ENOENT, EACCES, EMFILE, ENOMEM, EINTR },
+    [FAKE_ADVISE_HUGE] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
+    [FAKE_ADVISE_BASE] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
+    [FAKE_COLLAPSE] = { EINVAL, ENOMEM, EAGAIN, EBUSY, EPERM, EINTR },
+    [FAKE_DISCARD] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
 };
 
 const int *
