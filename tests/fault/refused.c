@@ -30,7 +30,7 @@
 #include "support/oracle.h"
 
 enum {
-    STEPS = 1000,
+    STEPS = 600,
     LIMIT_S = 60,
     THREADS = 4,
     STACK_BYTES = 256 << 10,
