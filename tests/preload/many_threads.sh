@@ -9,7 +9,7 @@ allowed_kib=64 # of metadata, more than after a tenth of the threads
 # figure NAME KEY: from the statistics of a run.
 figure() { sed -n "s/^ *\"$2\": \([0-9]*\),*\$/\1/p" "$tmp/stats/$1".*.json; }
 
-passes glibc reference "$helpers/many_threads" 10000
+passes glibc reference "$helpers/many_threads" 1000
 passes huma few "$helpers/many_threads" 1000
 passes huma many "$helpers/many_threads" 10000
 [ "$standin" != 1 ] || exit 0

@@ -5,9 +5,10 @@
  *             calls in an order that nobody would write down.
  * Idea        Rounds. In each, new threads allocate blocks of log-uniform size, fill them with a
  *             pattern of their own, swap blocks through shared slots, and fork now and then; every
- *             block is checked before it is resized or freed. The live amount swings. Then
- *             everything is freed, partly by another thread than the owner, and resident memory
- *             must have come back.
+ *             block is checked before it is resized or freed. The live amount swings. Blocks climb
+ *             by realloc to many megabytes; short-lived threads come in between. Then everything
+ *             is freed, partly by another thread than the owner, and resident memory must have come
+ *             back, in every round to what it was after the first. An alarm ends a run that hangs.
  * State       Everything here is static: the harness itself never allocates.
  * Replay      The seed is printed and SOAK_SEED sets it; the order of events differs still, since
  *             there are threads.
@@ -46,8 +47,14 @@ enum {
     ROUND_SECONDS = 5,
     FORK_EVERY_MS = 400,
     CHILD_LIMIT_SECONDS = 60,
-    ALLOWED_PCT = 5,        /* of the peak may stay resident after everything is freed ... */
-    ALLOWED_KIB = 32 << 10, /* ... and this much more */
+    HANG_SECONDS = 120,      /* a round that takes so much longer than it should hangs */
+    LADDER_EVERY = 20000,    /* steps of a thread between two ladders */
+    LADDER_BYTES = 80 << 20, /* up to where a ladder grows */
+    VISITOR_EVERY = 4000,    /* steps of a thread between two threads of its own */
+    SETTLED_ROUNDS = 4,      /* from then on resident memory may not grow by more than ... */
+    GROWTH_KIB = 16 << 10,   /* ... this, whatever the number of rounds */
+    ALLOWED_PCT = 5,         /* of the peak may stay resident after everything is freed ... */
+    ALLOWED_KIB = 32 << 10,  /* ... and this much more */
 };
 
 struct block {
@@ -79,6 +86,10 @@ static long round_start_ms;
 static long round_end_ms;
 static atomic_long fork_count;
 static atomic_long swap_count;
+static atomic_long ladder_count;
+static atomic_long visitor_count;
+static pthread_mutex_t ladder_lock = PTHREAD_MUTEX_INITIALIZER; /* one huge block at a time */
+static unsigned long settled_kib; /* most that was resident after any of the first rounds */
 
 static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *format, ...)
 {
@@ -204,11 +215,10 @@ free_block(struct block *block)
 
 /* Resize: the words of the pattern that both sizes hold must have moved along. */
 static void
-resize_block(struct block *block, uint64_t *random, unsigned max_shift)
+resize_to(struct block *block, size_t new_bytes)
 {
-    verify(block);
-    size_t new_bytes = draw_size(random, max_shift);
     size_t kept_bytes = new_bytes < block->size_bytes ? new_bytes : block->size_bytes;
+    verify(block);
     block->start = realloc(block->start, new_bytes);
     if (!block->start)
         fail("realloc to %zu bytes failed", new_bytes);
@@ -230,6 +240,53 @@ swap_block(struct worker *worker, struct block *block)
     atomic_fetch_add_explicit(&swap_count, 1, memory_order_relaxed);
     if (block->start)
         verify(block);
+}
+
+/* One block that grows from a few bytes to a huge one, as buffers do, and shrinks again. */
+static void
+climb_ladder(struct worker *worker)
+{
+    size_t top_bytes = LADDER_BYTES / 16 + draw(&worker->random) % (LADDER_BYTES / 16 * 15);
+    struct block block;
+    if (pthread_mutex_trylock(&ladder_lock))
+        return;
+    alloc_block(&block, &worker->random, MIN_SHIFT + 1);
+    while (block.size_bytes < top_bytes)
+        resize_to(&block, block.size_bytes * 3 / 2 + draw(&worker->random) % 4096);
+    resize_to(&block, top_bytes / 3);
+    free_block(&block);
+    (void)pthread_mutex_unlock(&ladder_lock);
+    atomic_fetch_add_explicit(&ladder_count, 1, memory_order_relaxed);
+}
+
+/* A thread of a few calls: frees what it finds in the shared slots, and leaves blocks there. */
+static void *
+visit(void *arg)
+{
+    uint64_t random = *(uint64_t *)arg;
+    for (int i = 0; i < 8; i++) {
+        struct swap *swap = &swaps[draw(&random) % SWAP_COUNT];
+        struct block block;
+        alloc_block(&block, &random, FULL_SHIFT);
+        (void)pthread_mutex_lock(&swap->lock);
+        struct block found = swap->block;
+        swap->block = block;
+        (void)pthread_mutex_unlock(&swap->lock);
+        if (found.start)
+            free_block(&found);
+    }
+    return NULL;
+}
+
+static void
+send_visitor(struct worker *worker)
+{
+    uint64_t random = draw(&worker->random);
+    pthread_t visitor;
+    if (pthread_create(&visitor, NULL, visit, &random))
+        fail("pthread_create failed");
+    (void)pthread_join(visitor, NULL);
+    atomic_fetch_add_explicit(&visitor_count, 1, memory_order_relaxed);
 }
 
 /* The child has only this thread: it frees part of what that holds, allocates anew, leaves. */
@@ -295,11 +352,15 @@ step(struct worker *worker, size_t want_bytes)
     else if (kind < 10 || (is_over && before_bytes >> FULL_SHIFT))
         free_block(block);
     else if (kind < 12)
-        resize_block(block, &worker->random, max_shift);
+        resize_to(block, draw_size(&worker->random, max_shift));
 
     size_t after_bytes = block->start ? block->size_bytes : 0;
     worker->live_bytes += after_bytes - before_bytes;
     worker->op_count++;
+    if (worker->op_count % LADDER_EVERY == 0)
+        climb_ladder(worker);
+    if (worker->op_count % VISITOR_EVERY == 0)
+        send_visitor(worker);
 }
 
 static void *
@@ -350,6 +411,7 @@ read_smaps(void)
 static void
 run_round(int round)
 {
+    (void)alarm(ROUND_SECONDS + HANG_SECONDS);
     for (int w = 0; w < THREAD_COUNT; w++) {
         workers[w].index = w;
         workers[w].live_bytes = 0;
@@ -378,6 +440,11 @@ run_round(int round)
     if (trimmed.rss_kib > allowed_kib)
         fail("%lu KiB resident after everything was freed, allowed are %lu", trimmed.rss_kib,
              allowed_kib);
+    if (round < SETTLED_ROUNDS && trimmed.rss_kib > settled_kib)
+        settled_kib = trimmed.rss_kib;
+    if (round >= SETTLED_ROUNDS && trimmed.rss_kib > settled_kib + GROWTH_KIB)
+        fail("%lu KiB resident after round %d, after the first rounds it was %lu", trimmed.rss_kib,
+             round, settled_kib);
 }
 
 /* A number from the environment, or the default. */
@@ -421,7 +488,9 @@ main(void)
     uint64_t op_count = 0;
     for (int w = 0; w < THREAD_COUNT; w++)
         op_count += workers[w].op_count;
-    (void)dprintf(STDOUT_FILENO, "soak: ok, %llu operations, %ld swaps, %ld forks\n",
-                  (unsigned long long)op_count, atomic_load(&swap_count), atomic_load(&fork_count));
+    (void)dprintf(STDOUT_FILENO,
+                  "soak: ok, %llu operations, %ld swaps, %ld forks, %ld ladders, %ld visitors\n",
+                  (unsigned long long)op_count, atomic_load(&swap_count), atomic_load(&fork_count),
+                  atomic_load(&ladder_count), atomic_load(&visitor_count));
     return 0;
 }

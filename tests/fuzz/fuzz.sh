@@ -1,0 +1,65 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# fuzz.sh - `make fuzz`: libFuzzer on each target, with clang. Not part of make check.
+#
+#   FUZZ_SECONDS    for all targets together (60)
+#   FUZZ_TARGETS    some of: calls heap conf
+#   FUZZ_RENEW=1    afterwards make the corpus in tests/fuzz/corpus anew: the fewest inputs of those
+#                   found that reach the same branches
+#
+# calls has our malloc linked in instead of libc's, which no other sanitizer than UBSan goes with;
+# heap and conf run under ASan as well. What was found grows in BUILD/fuzz/TARGET; an input that
+# fails is kept there, and the target by itself repeats it: BUILD/fuzz/fuzz_TARGET FILE.
+set -eu
+: "${srcdir:?set by make fuzz}" "${builddir:?set by make fuzz}"
+clang=${FUZZ_CC:-clang}
+targets=(${FUZZ_TARGETS:-calls heap conf})
+seconds=$((${FUZZ_SECONDS:-60} / ${#targets[@]}))
+max_bytes=2048
+command -v "$clang" >/dev/null || { echo "$clang is not installed; set FUZZ_CC"; exit 77; }
+mkdir -p "$builddir/fuzz"
+cd "$builddir/fuzz"
+shopt -s nullglob
+
+build() { # TARGET
+    local flags=(-g -O1 -std=gnu11 -pthread -D_GNU_SOURCE -DHM_DEBUG=1 -fno-builtin -fno-omit-frame-pointer
+        "-I$srcdir/src" "-I$srcdir/tests" -fno-sanitize-recover=all)
+    local tests=$srcdir/tests core=("$srcdir"/src/{base,os,conf,backing,heap,span,cache,stats}/*.c)
+    case $1 in
+    calls)
+        "$clang" "${flags[@]}" -ftls-model=initial-exec -fsanitize=fuzzer,undefined "${core[@]}" \
+            "$srcdir"/src/api/*.c "$tests"/support/oracle.c "$tests"/fuzz/fuzz_calls.c -o fuzz_calls
+        ;;
+    heap)
+        "$clang" "${flags[@]}" -fsanitize=fuzzer,address,undefined "${core[@]}" \
+            "$tests"/support/{fake_os,fake_space,rig}.c "$tests"/model/heap.c \
+            "$tests"/fuzz/fuzz_heap.c -o fuzz_heap
+        ;;
+    conf)
+        "$clang" "${flags[@]}" -fsanitize=fuzzer,address,undefined "${core[@]}" \
+            "$tests"/fuzz/fuzz_conf.c -o fuzz_conf
+        ;;
+    esac
+}
+
+for target in "${targets[@]}"; do
+    corpus=$srcdir/tests/fuzz/corpus/$target
+    build "$target"
+    mkdir -p "$target" "$target-failed"
+    echo "== $target: $seconds s"
+    # shellcheck disable=SC2086 # arguments of libFuzzer, many or none
+    ./fuzz_$target -max_total_time="$seconds" -max_len=$max_bytes -timeout=20 -rss_limit_mb=4096 \
+        -len_control=20 -artifact_prefix="$target-failed/" -print_final_stats=1 -verbosity=0 \
+        ${FUZZ_ARGS:-} "$target" "$corpus" || {
+        echo "FAILED: see above, and $PWD/$target-failed"
+        exit 1
+    }
+    [ "${FUZZ_RENEW:-0}" = 1 ] || continue
+    rm -rf new && mkdir new
+    ./fuzz_$target -set_cover_merge=1 -use_counters=0 -max_len=$max_bytes -verbosity=0 new "$target" "$corpus"
+    rm -f "$corpus"/*
+    for file in new/*; do
+        mv "$file" "$corpus/$(basename "$file" | cut -c 1-12).bin"
+    done
+    du -sb "$corpus"
+done
