@@ -5,7 +5,7 @@
 #   FUZZ_SECONDS    for all targets together (60)
 #   FUZZ_TARGETS    some of: calls heap conf
 #   FUZZ_RENEW=1    afterwards make the corpus in tests/fuzz/corpus anew: the fewest inputs of those
-#                   found that reach the same branches
+#                   found that reach the same branches; long-*, which are random, stay
 #
 # calls has our malloc linked in instead of libc's, which no other sanitizer than UBSan goes with;
 # heap and conf run under ASan as well. What was found grows in BUILD/fuzz/TARGET; an input that
@@ -46,18 +46,19 @@ for target in "${targets[@]}"; do
     corpus=$srcdir/tests/fuzz/corpus/$target
     build "$target"
     mkdir -p "$target" "$target-failed"
+    cp -n "$corpus"/* "$target" && rm -f "$target"/long-*
     echo "== $target: $seconds s"
     # shellcheck disable=SC2086 # arguments of libFuzzer, many or none
     ./fuzz_$target -max_total_time="$seconds" -max_len=$max_bytes -timeout=20 -rss_limit_mb=4096 \
         -len_control=20 -artifact_prefix="$target-failed/" -print_final_stats=1 -verbosity=0 \
-        ${FUZZ_ARGS:-} "$target" "$corpus" || {
+        ${FUZZ_ARGS:-} "$target" || {
         echo "FAILED: see above, and $PWD/$target-failed"
         exit 1
     }
     [ "${FUZZ_RENEW:-0}" = 1 ] || continue
     rm -rf new && mkdir new
-    ./fuzz_$target -set_cover_merge=1 -use_counters=0 -max_len=$max_bytes -verbosity=0 new "$target" "$corpus"
-    rm -f "$corpus"/*
+    ./fuzz_$target -set_cover_merge=1 -use_counters=0 -max_len=$max_bytes -verbosity=0 new "$target"
+    find "$corpus" -type f ! -name 'long-*' -delete
     for file in new/*; do
         mv "$file" "$corpus/$(basename "$file" | cut -c 1-12).bin"
     done
