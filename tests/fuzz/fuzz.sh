@@ -22,7 +22,7 @@ cd "$builddir/fuzz"
 shopt -s nullglob
 
 build() { # TARGET
-    local flags=(-g -O1 -std=gnu11 -pthread -D_GNU_SOURCE -DHM_DEBUG=1 -fno-builtin -fno-omit-frame-pointer
+    local flags=(-g -O1 -std=gnu11 -pthread -D_GNU_SOURCE -DHM_DEBUG=1 -DHM_SANITIZE -fno-builtin -fno-omit-frame-pointer
         "-I$srcdir/src" "-I$srcdir/tests" -fno-sanitize-recover=all)
     local tests=$srcdir/tests core=("$srcdir"/src/{base,os,conf,backing,heap,span,cache,stats}/*.c)
     case $1 in
@@ -32,7 +32,7 @@ build() { # TARGET
         ;;
     heap)
         "$clang" "${flags[@]}" -fsanitize=fuzzer,address,undefined "${core[@]}" \
-            "$tests"/support/{fake_os,fake_space,rig}.c "$tests"/model/heap.c \
+            "$tests"/support/{fake_*,rig}.c "$tests"/model/heap.c \
             "$tests"/fuzz/fuzz_heap.c -o fuzz_heap
         ;;
     conf)
