@@ -220,7 +220,7 @@ grow(void)
     caches[0] = new_thread();
     caches[1] = new_thread();
     for (size_t size_bytes = 16; size_bytes <= 32 * HM_KIB; size_bytes *= 2)
-        for (int i = 0; i < 150; i++)
+        for (int i = 0; i < (size_bytes <= 512 ? 150 : 40); i++)
             alloc(i % 2, size_bytes, 16);
     for (int i = 0; i < 30; i++)
         alloc(0, 700 * HM_KIB, 16);
