@@ -6,7 +6,7 @@
 
 #include "base/fmt.h"
 
-typedef int (*obtain_fn)(struct hm_backing *backing, uintptr_t addr, size_t len_bytes,
+typedef int (*obtain_fn)(struct hm_backing *backing, struct hm_range *inout_range,
                          enum hm_reason *out_reason);
 
 /* HUMA_BACKING accepts only the kinds that have a recipe here (conf.c). */
@@ -70,23 +70,51 @@ pick_for(const struct hm_backing *backing, size_t heap_bytes)
 }
 
 int
-hm_backing_obtain(struct hm_backing *backing, uintptr_t addr, size_t len_bytes, size_t heap_bytes,
+hm_backing_advise(struct hm_backing *backing, struct hm_range *inout_range,
+                  enum hm_backing_kind kind)
+{
+    const struct hm_os *os = backing->os;
+    int rc;
+
+    if (inout_range->advised == kind)
+        return 0;
+    rc = os->advise(os->ctx, inout_range->addr, inout_range->len_bytes + inout_range->rest_bytes,
+                    kind == HM_BACKING_THP ? HM_ADVICE_HUGE : HM_ADVICE_BASE);
+    inout_range->advised = rc == 0 ? kind : HM_BACKING_KINDS;
+    return rc;
+}
+
+int
+hm_backing_commit(struct hm_backing *backing, const struct hm_range *range)
+{
+    const struct hm_os *os = backing->os;
+    int rc = os->commit(os->ctx, range->addr, range->len_bytes);
+
+    if (rc == -ENOMEM && range->rest_bytes > 0) {
+        rc = os->commit(os->ctx, range->addr, range->len_bytes + range->rest_bytes);
+        backing->is_crowded |= rc == 0;
+    }
+    return rc;
+}
+
+int
+hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, size_t heap_bytes,
                   enum hm_backing_kind *out_kind)
 {
     struct hm_pick pick = pick_for(backing, heap_bytes);
     enum hm_reason reason = HM_REASON_NONE;
     int rc;
 
-    count_reason(backing, pick.reason, len_bytes);
+    count_reason(backing, pick.reason, inout_range->len_bytes);
     if (pick.kind == HM_BACKING_KINDS)
         return -ENOMEM;
-    rc = obtain_fns[pick.kind](backing, addr, len_bytes, &reason);
+    rc = obtain_fns[pick.kind](backing, inout_range, &reason);
     if (rc != 0 && pick.kind != HM_BACKING_4K) {
-        count_reason(backing, reason, len_bytes);
+        count_reason(backing, reason, inout_range->len_bytes);
         if (!hm_chain_has(&backing->conf->backing, HM_BACKING_4K))
             return -ENOMEM;
         pick.kind = HM_BACKING_4K;
-        rc = hm_base4k_obtain(backing, addr, len_bytes, &reason);
+        rc = hm_base4k_obtain(backing, inout_range, &reason);
     }
     if (rc != 0)
         return -ENOMEM;

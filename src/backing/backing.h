@@ -20,20 +20,31 @@ struct hm_backing {
     struct hm_geom geom;                    /* const */
     enum hm_thp_mode thp_mode;              /* as found at start; const */
     uint64_t reason_count[HM_REASON_COUNT]; /* fallbacks, in regions */
+    bool is_crowded;                        /* vm.max_map_count was met: mappings are scarce */
+};
+
+/* Address space that is to be opened: [addr, addr + len_bytes). */
+struct hm_range {
+    uintptr_t addr;
+    size_t len_bytes;
+    size_t rest_bytes;            /* never opened address space behind it, for later; may be 0 */
+    enum hm_backing_kind advised; /* what the kernel was told of all of it; HM_BACKING_KINDS: of
+                                     some parts nothing, or something else */
 };
 
 void hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const struct hm_conf *conf,
                      const struct hm_geom *geom);
 
-/* Make `len_bytes` at `addr`, reserved address space or memory discarded before, ready for use.
+/* Make a range, reserved address space or memory discarded before, ready for use.
  *
- *   heap_bytes  size of the heap with this request in it; decides on the ramp
- *   out_kind    [out] the backing asked for
+ *   inout_range  `advised` follows what is told to the kernel, also on failure
+ *   heap_bytes   size of the heap with this request in it; decides on the ramp
+ *   out_kind     [out] the backing asked for
  *
  * Returns 0, or -ENOMEM if the chain allows nothing that can serve (a failed step leaves the range
  * as address space without memory). Next on the allocation walk: hm_thp_obtain (backing/thp.c). */
-int hm_backing_obtain(struct hm_backing *backing, uintptr_t addr, size_t len_bytes,
-                      size_t heap_bytes, enum hm_backing_kind *out_kind);
+int hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, size_t heap_bytes,
+                      enum hm_backing_kind *out_kind);
 
 /* Turn base pages that are in use into huge pages. Returns 0, or a negative errno and nothing
  * changed. */
@@ -43,10 +54,20 @@ int hm_backing_collapse(struct hm_backing *backing, uintptr_t addr, size_t len_b
 bool hm_backing_wants_huge(struct hm_backing *backing, size_t heap_bytes);
 
 /* The recipes, one file each: 0, or a negative errno and the reason. Next on the allocation walk:
- * os->commit (os/os_map.c), os->advise (os/os_advise.c). */
-int hm_thp_obtain(struct hm_backing *backing, uintptr_t addr, size_t len_bytes,
+ * hm_backing_advise, hm_backing_commit (backing/backing.c). */
+int hm_thp_obtain(struct hm_backing *backing, struct hm_range *inout_range,
                   enum hm_reason *out_reason);
-int hm_base4k_obtain(struct hm_backing *backing, uintptr_t addr, size_t len_bytes,
+int hm_base4k_obtain(struct hm_backing *backing, struct hm_range *inout_range,
                      enum hm_reason *out_reason);
+
+/* What recipes are made of. Tell the kernel about a range and the rest behind it, unless it knows;
+ * then the piece that is opened next joins the mapping of the piece before, and takes none of
+ * vm.max_map_count. Next on the allocation walk: os->advise (os/os_advise.c). */
+int hm_backing_advise(struct hm_backing *backing, struct hm_range *inout_range,
+                      enum hm_backing_kind kind);
+
+/* Open a range; where the kernel has no mapping left to part it from the rest, with the rest. Next
+ * on the allocation walk: os->commit (os/os_map.c). */
+int hm_backing_commit(struct hm_backing *backing, const struct hm_range *range);
 
 #endif

@@ -10,14 +10,10 @@
 #include "backing/backing.h"
 
 int
-hm_base4k_obtain(struct hm_backing *backing, uintptr_t addr, size_t len_bytes,
+hm_base4k_obtain(struct hm_backing *backing, struct hm_range *inout_range,
                  enum hm_reason *out_reason)
 {
-    const struct hm_os *os = backing->os;
-    int rc = os->commit(os->ctx, addr, len_bytes);
-
     (void)out_reason;
-    if (rc == 0)
-        (void)os->advise(os->ctx, addr, len_bytes, HM_ADVICE_BASE);
-    return rc;
+    (void)hm_backing_advise(backing, inout_range, HM_BACKING_4K);
+    return hm_backing_commit(backing, inout_range);
 }

@@ -9,15 +9,16 @@
 #include "backing/backing.h"
 
 int
-hm_thp_obtain(struct hm_backing *backing, uintptr_t addr, size_t len_bytes,
-              enum hm_reason *out_reason)
+hm_thp_obtain(struct hm_backing *backing, struct hm_range *inout_range, enum hm_reason *out_reason)
 {
-    const struct hm_os *os = backing->os;
-    int rc = os->commit(os->ctx, addr, len_bytes);
+    int rc = hm_backing_advise(backing, inout_range, HM_BACKING_THP);
 
-    if (rc == 0)
-        rc = os->advise(os->ctx, addr, len_bytes, HM_ADVICE_HUGE);
-    if (rc != 0)
+    if (rc != 0) {
         *out_reason = HM_REASON_ADVICE_FAILED;
+        return rc;
+    }
+    rc = hm_backing_commit(backing, inout_range);
+    if (rc != 0)
+        *out_reason = HM_REASON_COMMIT_FAILED;
     return rc;
 }

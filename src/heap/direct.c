@@ -14,19 +14,24 @@
 
 #include <errno.h>
 
+#include "heap/extent.h"
+
 int
 hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
               struct hm_mapping *out_map)
 {
     const struct hm_os *os = heap->os;
     struct hm_mapping map = { .len_bytes = len_bytes };
+    struct hm_range range;
 
     if (align_bytes < hm_region_bytes(&heap->geom))
         align_bytes = hm_region_bytes(&heap->geom);
     if (os->reserve(os->ctx, len_bytes, align_bytes, &map.addr) != 0)
         return -ENOMEM;
-    if (hm_backing_obtain(&heap->backing, map.addr, len_bytes, hm_heap_bytes(heap) + len_bytes,
-                          &map.kind)
+    range = (struct hm_range){ .addr = map.addr,
+                               .len_bytes = len_bytes,
+                               .advised = HM_BACKING_KINDS };
+    if (hm_backing_obtain(&heap->backing, &range, hm_heap_bytes(heap) + len_bytes, &map.kind)
         != 0) {
         (void)os->unmap(os->ctx, map.addr, len_bytes);
         return -ENOMEM;
@@ -42,10 +47,11 @@ hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
 void
 hm_direct_unmap(struct hm_heap *heap, const struct hm_mapping *map)
 {
-    /* munmap can fail when it would split a mapping and vm.max_map_count is used up: then at least
-     * the memory goes back. */
-    if (heap->os->unmap(heap->os->ctx, map->addr, map->len_bytes) != 0)
-        (void)heap->os->advise(heap->os->ctx, map->addr, map->len_bytes, HM_ADVICE_DISCARD);
+    /* munmap can fail when it would split a mapping and vm.max_map_count is used up: then the
+     * memory goes back, and the address space serves smaller blocks. */
+    if (heap->os->unmap(heap->os->ctx, map->addr, map->len_bytes) != 0
+        && heap->os->advise(heap->os->ctx, map->addr, map->len_bytes, HM_ADVICE_DISCARD) == 0)
+        (void)hm_extent_adopt(heap, map->addr, map->len_bytes);
     heap->direct_bytes -= map->len_bytes;
     heap->direct_kind_bytes[map->kind] -= map->len_bytes;
     heap->direct_count--;

@@ -40,6 +40,35 @@ map_chunk(struct hm_meta *meta, size_t len_bytes)
     return (char *)mem + HEADER_BYTES;
 }
 
+/* Go on in the chunk that was mapped ahead, else in a new one. */
+static bool
+next_chunk(struct hm_meta *meta, size_t len_bytes)
+{
+    char *mem = meta->spare;
+
+    if (mem != NULL)
+        len_bytes = meta->spare_bytes;
+    else
+        mem = map_chunk(meta, len_bytes);
+    if (mem == NULL)
+        return false;
+    meta->spare = NULL;
+    meta->next = mem;
+    meta->left_bytes = len_bytes;
+    return true;
+}
+
+void
+hm_meta_prepare(struct hm_meta *meta, size_t len_bytes)
+{
+    if (meta->spare != NULL || meta->left_bytes >= len_bytes)
+        return;
+    if (len_bytes < CHUNK_BYTES - HEADER_BYTES)
+        len_bytes = CHUNK_BYTES - HEADER_BYTES;
+    meta->spare = map_chunk(meta, len_bytes);
+    meta->spare_bytes = len_bytes;
+}
+
 void *
 hm_meta_alloc(struct hm_meta *meta, size_t len_bytes, size_t align_bytes)
 {
@@ -52,11 +81,8 @@ hm_meta_alloc(struct hm_meta *meta, size_t len_bytes, size_t align_bytes)
 
         if (len_bytes > chunk_bytes / 4)
             return map_chunk(meta, len_bytes);
-        mem = map_chunk(meta, chunk_bytes - HEADER_BYTES);
-        if (mem == NULL)
+        if (!next_chunk(meta, chunk_bytes - HEADER_BYTES))
             return NULL;
-        meta->next = mem;
-        meta->left_bytes = chunk_bytes - HEADER_BYTES;
         pad_bytes = 0;
     }
     mem = meta->next + pad_bytes;

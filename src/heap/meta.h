@@ -17,6 +17,8 @@ struct hm_meta {
     struct hm_meta_chunk *chunks; /* all chunks, the latest first */
     char *next;                   /* first free byte of the current chunk */
     size_t left_bytes;            /* free bytes behind `next` */
+    char *spare;                  /* a chunk mapped ahead: its first free byte; NULL: none */
+    size_t spare_bytes;           /* free bytes there */
     size_t mapped_bytes;          /* all chunks together */
 };
 
@@ -31,6 +33,10 @@ void hm_meta_init(struct hm_meta *meta, const struct hm_os *os);
 /* `len_bytes` zero-filled bytes aligned to `align_bytes` (a power of two up to a cache line), or
  * NULL if the kernel has no memory. */
 void *hm_meta_alloc(struct hm_meta *meta, size_t len_bytes, size_t align_bytes);
+
+/* Map what shall hold the next `len_bytes` now, as far as it is not there: later the kernel may
+ * refuse. That it does so now is of no consequence. */
+void hm_meta_prepare(struct hm_meta *meta, size_t len_bytes);
 
 /* Add to *inout what of the metadata is resident, as the kernel says. Returns 0 or a negative
  * errno. */

@@ -22,13 +22,9 @@
 #include <errno.h>
 
 #include "base/check.h"
+#include "heap/extent.h"
 #include "heap/purge.h"
 #include "heap/ramp.h"
-
-/* Reserve this much at least, and an eighth of what is there: few extents, and little for RLIMIT_AS
- * to refuse. */
-#define EXTENT_MIN_REGIONS 16
-#define EXTENT_MAX_REGIONS 512
 
 /* --- lists ------------------------------------------------------------------------------------ */
 
@@ -128,6 +124,8 @@ open_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx, si
     while (idx < to_idx) {
         size_t first_idx = idx;
         enum hm_backing_kind kind = HM_BACKING_4K;
+        struct hm_range range;
+        int rc;
 
         if (region_at(heap, extent, idx)->state != HM_REGION_CLOSED) {
             idx++;
@@ -135,9 +133,10 @@ open_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx, si
         }
         while (idx < to_idx && region_at(heap, extent, idx)->state == HM_REGION_CLOSED)
             idx++;
-        if (hm_backing_obtain(&heap->backing, extent->addr + (first_idx << heap->geom.region_shift),
-                              (idx - first_idx) << heap->geom.region_shift, heap_bytes, &kind)
-            != 0)
+        range = hm_extent_range(extent, &heap->geom, first_idx, idx);
+        rc = hm_backing_obtain(&heap->backing, &range, heap_bytes, &kind);
+        hm_extent_note(extent, &range, idx, rc == 0);
+        if (rc != 0)
             return -ENOMEM;
         for (size_t i = first_idx; i < idx; i++) {
             struct hm_region *region = region_at(heap, extent, i);
@@ -154,45 +153,6 @@ open_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx, si
             mark_open(heap, region);
     }
     return 0;
-}
-
-/* Whether spans anywhere in an extent can be entered in the page map. */
-static bool
-has_page_map(struct hm_heap *heap, const struct hm_extent *extent)
-{
-    return hm_pagemap_prepare(&heap->pagemap, &heap->meta, extent->addr,
-                              extent->region_count << heap->geom.region_shift)
-           == 0;
-}
-
-static struct hm_extent *
-add_extent(struct hm_heap *heap, size_t region_count)
-{
-    size_t wish_count = heap->extent_regions / 8;
-    struct hm_extent *extent;
-
-    if (wish_count < EXTENT_MIN_REGIONS)
-        wish_count = EXTENT_MIN_REGIONS;
-    if (wish_count > EXTENT_MAX_REGIONS)
-        wish_count = EXTENT_MAX_REGIONS;
-    extent = hm_extent_create(heap->os, &heap->meta, &heap->geom, region_count, wish_count);
-    /* Under RLIMIT_AS the wish may leave no room for the page map. The structs of an extent that is
-     * given up, a few hundred bytes, are not used again. */
-    if (extent != NULL && !has_page_map(heap, extent) && region_count < wish_count) {
-        (void)heap->os->unmap(heap->os->ctx, extent->addr,
-                              extent->region_count << heap->geom.region_shift);
-        extent = hm_extent_create(heap->os, &heap->meta, &heap->geom, region_count, region_count);
-    }
-    if (extent == NULL)
-        return NULL;
-    /* Oldest first: requests fill old address space before new. */
-    if (heap->last_extent != NULL)
-        heap->last_extent->next = extent;
-    else
-        heap->extents = extent;
-    heap->last_extent = extent;
-    heap->extent_regions += extent->region_count;
-    return extent;
 }
 
 /* Open one region for a request of at most its size: a kept one, else the first closed one. */
@@ -214,7 +174,7 @@ open_one(struct hm_heap *heap, size_t heap_bytes)
             break;
     }
     if (extent == NULL) {
-        extent = add_extent(heap, 1);
+        extent = hm_extent_add(heap, 1);
         idx = 0;
     }
     if (extent == NULL || open_regions(heap, extent, idx, idx + 1, heap_bytes) != 0)
@@ -347,7 +307,7 @@ take_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct h
         extent = extent->next;
     }
     if (extent == NULL) {
-        extent = add_extent(heap, (len_pages + heap->region_pages - 1) / heap->region_pages);
+        extent = hm_extent_add(heap, (len_pages + heap->region_pages - 1) / heap->region_pages);
         if (extent == NULL)
             return -ENOMEM;
         page_idx = search_across(heap, extent, len_pages, align_pages);

@@ -4,8 +4,9 @@
 
 #include "base/check.h"
 
-static struct hm_extent *
-build_extent(struct hm_meta *meta, const struct hm_geom *geom, uintptr_t addr, size_t region_count)
+struct hm_extent *
+hm_extent_build(struct hm_meta *meta, const struct hm_geom *geom, uintptr_t addr,
+                size_t region_count)
 {
     uint32_t page_count = hm_region_pages(geom);
     size_t stride_bytes
@@ -18,6 +19,7 @@ build_extent(struct hm_meta *meta, const struct hm_geom *geom, uintptr_t addr, s
     extent->addr = addr;
     extent->region_count = region_count;
     extent->stride_bytes = stride_bytes;
+    extent->tail_advice = HM_BACKING_KINDS;
     extent->in_use = (uint64_t *)(void *)(extent + 1);
     extent->regions = hm_meta_alloc(meta, region_count * stride_bytes, HM_CACHE_LINE_BYTES);
     return extent->regions != NULL ? extent : NULL;
@@ -39,13 +41,41 @@ hm_extent_create(const struct hm_os *os, struct hm_meta *meta, const struct hm_g
             return NULL;
         wish_count = wish_count / 2 > region_count ? wish_count / 2 : region_count;
     }
-    extent = build_extent(meta, geom, addr, wish_count);
+    extent = hm_extent_build(meta, geom, addr, wish_count);
     if (extent == NULL) {
         (void)os->unmap(os->ctx, addr, wish_count * region_bytes);
         return NULL;
     }
     os->name(os->ctx, addr, wish_count * region_bytes, "huma heap");
     return extent;
+}
+
+struct hm_range
+hm_extent_range(const struct hm_extent *extent, const struct hm_geom *geom, size_t from_idx,
+                size_t to_idx)
+{
+    struct hm_range range = {
+        .addr = extent->addr + (from_idx << geom->region_shift),
+        .len_bytes = (to_idx - from_idx) << geom->region_shift,
+        .advised = HM_BACKING_KINDS,
+    };
+
+    if (to_idx > extent->tail_idx)
+        range.rest_bytes = (extent->region_count - to_idx) << geom->region_shift;
+    if (from_idx == extent->tail_idx)
+        range.advised = extent->tail_advice;
+    return range;
+}
+
+void
+hm_extent_note(struct hm_extent *extent, const struct hm_range *range, size_t to_idx,
+               bool is_opened)
+{
+    if (to_idx <= extent->tail_idx)
+        return;
+    extent->tail_advice = is_opened ? range->advised : HM_BACKING_KINDS;
+    if (is_opened)
+        extent->tail_idx = to_idx;
 }
 
 uint32_t

@@ -13,8 +13,8 @@
 #ifndef HM_HEAP_REGION_H
 #define HM_HEAP_REGION_H
 
+#include "backing/backing.h"
 #include "base/bitmap.h"
-#include "conf/conf.h"
 #include "heap/meta.h"
 
 enum hm_region_state {
@@ -39,12 +39,15 @@ struct hm_region {
 
 /* Adjacent regions, reserved together. */
 struct hm_extent {
-    struct hm_extent *next; /* const once linked */
-    uintptr_t addr;         /* const */
-    size_t region_count;    /* const */
-    size_t stride_bytes;    /* distance of two region structs; const */
-    char *regions;          /* region_count structs; const */
-    uint64_t *in_use;       /* one bit per region: state is OPEN */
+    struct hm_extent *next;           /* const once linked */
+    uintptr_t addr;                   /* const */
+    size_t region_count;              /* const */
+    size_t stride_bytes;              /* distance of two region structs; const */
+    char *regions;                    /* region_count structs; const */
+    uint64_t *in_use;                 /* one bit per region: state is OPEN */
+    size_t tail_idx;                  /* regions from here on were never opened */
+    enum hm_backing_kind tail_advice; /* what the kernel was told of these; HM_BACKING_KINDS: not
+                                         the same of all */
 };
 
 HM_INLINE struct hm_region *
@@ -71,6 +74,19 @@ hm_region_dirty_bits(struct hm_region *region, uint32_t page_count)
 struct hm_extent *hm_extent_create(const struct hm_os *os, struct hm_meta *meta,
                                    const struct hm_geom *geom, size_t region_count,
                                    size_t wish_count);
+
+/* The structs for regions at `addr`, all closed. Returns the extent or NULL. */
+struct hm_extent *hm_extent_build(struct hm_meta *meta, const struct hm_geom *geom, uintptr_t addr,
+                                  size_t region_count);
+
+/* The closed regions [from_idx, to_idx) as a range to be opened: the tail behind them is its
+ * rest. */
+struct hm_range hm_extent_range(const struct hm_extent *extent, const struct hm_geom *geom,
+                                size_t from_idx, size_t to_idx);
+
+/* Note what became of such a range. */
+void hm_extent_note(struct hm_extent *extent, const struct hm_range *range, size_t to_idx,
+                    bool is_opened);
 
 /* Enter pages as in use, or as free. hm_region_take returns how many of them were dirty before. */
 uint32_t hm_region_take(struct hm_region *region, uint32_t page_count, uint32_t page_idx,

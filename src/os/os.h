@@ -76,6 +76,9 @@ struct hm_os {
     /* Add what is resident and huge in the range to *inout. */
     int (*scan)(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout);
 
+    /* How much address space the process may have (RLIMIT_AS); SIZE_MAX if there is no limit. */
+    size_t (*address_limit)(void *ctx);
+
     /* Monotonic clock. */
     uint64_t (*now_ns)(void *ctx);
 };
@@ -138,6 +141,7 @@ int hm_os_reserve(void *ctx, size_t len_bytes, size_t align_bytes, uintptr_t *ou
 int hm_os_commit(void *ctx, uintptr_t addr, size_t len_bytes);
 int hm_os_unmap(void *ctx, uintptr_t addr, size_t len_bytes);
 int hm_os_remap(void *ctx, uintptr_t addr, size_t old_bytes, uintptr_t to_addr, size_t new_bytes);
+size_t hm_os_address_limit(void *ctx);
 int hm_os_map_meta(void *ctx, size_t len_bytes, void **out_mem);
 int hm_os_advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice);
 void hm_os_name(void *ctx, uintptr_t addr, size_t len_bytes, const char *name);

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "base/check.h"
 #include "os/os.h"
@@ -21,36 +22,64 @@ map_none(size_t len_bytes)
     return mmap(NULL, len_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
+/* Unmap what lies before and behind [addr, addr + len_bytes) in a mapping. At the limit of
+ * vm.max_map_count that can fail, if the kernel joined the mapping with a neighbour; then all of it
+ * goes, and if that fails as well, inaccessible address space is lost, and no more. */
+static int
+trim(void *mem, size_t wide_bytes, uintptr_t addr, size_t len_bytes)
+{
+    uintptr_t start = (uintptr_t)mem;
+    uintptr_t end = addr + len_bytes;
+    int rc = 0;
+
+    if (addr > start)
+        rc = munmap(mem, addr - start);
+    if (rc == 0)
+        mem = (void *)addr;
+    if (rc == 0 && start + wide_bytes > end)
+        rc = munmap((void *)end, start + wide_bytes - end);
+    if (rc == 0)
+        return 0;
+    (void)munmap(mem, start + wide_bytes - (uintptr_t)mem);
+    return -ENOMEM;
+}
+
+/* Kernels from 6.7 on align a mapping to a huge page if its length is a multiple of one. */
 int
 hm_os_reserve(void *ctx, size_t len_bytes, size_t align_bytes, uintptr_t *out_addr)
 {
+    size_t even_bytes = hm_align_up(len_bytes, align_bytes);
     size_t wide_bytes = len_bytes + align_bytes;
-    uintptr_t start;
-    uintptr_t addr;
     void *mem;
+    int rc;
 
     (void)ctx;
-    mem = map_none(len_bytes);
-    if (mem == MAP_FAILED)
-        return -errno;
-    if (((uintptr_t)mem & (align_bytes - 1)) == 0) {
-        *out_addr = (uintptr_t)mem;
-        return 0;
-    }
-    (void)munmap(mem, len_bytes);
     if (wide_bytes < len_bytes)
         return -ENOMEM;
-    mem = map_none(wide_bytes);
+    mem = map_none(even_bytes);
+    if (mem != MAP_FAILED && ((uintptr_t)mem & (align_bytes - 1)) != 0) {
+        (void)munmap(mem, even_bytes);
+        mem = map_none(wide_bytes);
+    } else {
+        wide_bytes = even_bytes;
+    }
     if (mem == MAP_FAILED)
         return -errno;
-    start = (uintptr_t)mem;
-    addr = hm_align_up(start, align_bytes);
-    if (addr > start)
-        (void)munmap(mem, addr - start);
-    if (start + wide_bytes > addr + len_bytes)
-        (void)munmap((void *)(addr + len_bytes), start + wide_bytes - addr - len_bytes);
-    *out_addr = addr;
-    return 0;
+    rc = trim(mem, wide_bytes, hm_align_up((uintptr_t)mem, align_bytes), len_bytes);
+    if (rc == 0)
+        *out_addr = hm_align_up((uintptr_t)mem, align_bytes);
+    return rc;
+}
+
+size_t
+hm_os_address_limit(void *ctx)
+{
+    struct rlimit limit;
+
+    (void)ctx;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    return limit.rlim_cur;
 }
 
 int

@@ -13,5 +13,6 @@ const struct hm_os hm_os_real = {
     .name = hm_os_name,
     .thp_mode = hm_os_thp_mode,
     .scan = hm_os_scan,
+    .address_limit = hm_os_address_limit,
     .now_ns = hm_os_now_ns,
 };

@@ -32,14 +32,18 @@ take_pages(struct hm_heap *heap, struct hm_span *span, size_t len_pages, size_t 
 
     if (hm_pages_to_bytes(&heap->geom, len_pages) >= HM_DIRECT_MIN_BYTES
         || align_bytes > hm_region_bytes(&heap->geom)) {
-        if (hm_direct_map(heap, hm_pages_to_bytes(&heap->geom, len_pages), align_bytes, &map) != 0)
+        if (hm_direct_map(heap, hm_pages_to_bytes(&heap->geom, len_pages), align_bytes, &map)
+            == 0) {
+            span->kind = HM_SPAN_MAPPED;
+            span->region = NULL;
+            span->backing = (uint8_t)map.kind;
+            *out_is_zero = true;
+            enter(heap, span, map.addr, len_pages);
+            return 0;
+        }
+        /* Where the kernel gives no mapping any more, the heap may still hold address space. */
+        if (align_bytes > hm_region_bytes(&heap->geom))
             return -1;
-        span->kind = HM_SPAN_MAPPED;
-        span->region = NULL;
-        span->backing = (uint8_t)map.kind;
-        *out_is_zero = true;
-        enter(heap, span, map.addr, len_pages);
-        return 0;
     }
     if (hm_pheap_take(heap, len_pages, align_pages, &run) != 0)
         return -1;

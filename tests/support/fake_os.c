@@ -280,6 +280,14 @@ scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout)
     return end(fake, call);
 }
 
+static size_t
+address_limit(void *ctx)
+{
+    const struct fake_os *fake = ctx;
+
+    return fake->limit_bytes;
+}
+
 static uint64_t
 now_ns(void *ctx)
 {
@@ -311,6 +319,7 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
                 .name = name,
                 .thp_mode = thp_mode,
                 .scan = scan,
+                .address_limit = address_limit,
                 .now_ns = now_ns },
         .thp_mode = hpage_bytes != 0 ? HM_THP_MADVISE : HM_THP_ABSENT,
         .now_ns = 1000000000u,

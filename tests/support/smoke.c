@@ -12,6 +12,7 @@
  *             smoke heap MIB THREADS  fill, measure, fork, free and fill again
  *             smoke churn MIB         fill with one size of block, free all, fill with the next
  *             smoke grow MIB BYTES    blocks of BYTES until malloc says no or MIB are there
+ *             smoke crowd MIB BYTES   the same after vm.max_map_count was used up
  *             smoke nothp CMD ARG...  run CMD with huge pages forbidden by prctl
  */
 #include "support/smaps.h"
@@ -23,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -219,8 +221,9 @@ run_churn(size_t want_bytes)
     return 0;
 }
 
-static int
-run_grow(size_t limit_bytes, size_t block_bytes)
+/* Blocks until malloc says no or limit_bytes are there; then the figures. */
+static struct block *
+grow(size_t limit_bytes, size_t block_bytes)
 {
     struct block *first = NULL;
     size_t got_bytes = 0;
@@ -236,15 +239,72 @@ run_grow(size_t limit_bytes, size_t block_bytes)
         got_bytes += block_bytes;
     }
     check_blocks(first);
-    free_blocks(first);
-    struct block *after = make_block(block_bytes, 10, NULL);
-    if (!after)
-        fail("no memory after everything was freed");
-    check_blocks(after);
-    free(after);
     if (error && error != ENOMEM)
         fail("malloc returned NULL, errno is not ENOMEM");
     printf("got_mib %zu\nrefused %s\n", got_bytes >> 20, error ? "yes" : "no");
+    return first;
+}
+
+/* Memory is to be had again. */
+static void
+expect_block(size_t block_bytes)
+{
+    struct block *block = make_block(block_bytes, 10, NULL);
+    if (!block)
+        fail("no memory after everything was freed");
+    check_blocks(block);
+    free(block);
+}
+
+static int
+run_grow(size_t limit_bytes, size_t block_bytes)
+{
+    free_blocks(grow(limit_bytes, block_bytes));
+    expect_block(block_bytes);
+    return 0;
+}
+
+static size_t
+max_map_count(void)
+{
+    size_t count = 0;
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+    if (!file || fscanf(file, "%zu", &count) != 1)
+        fail("cannot read vm.max_map_count");
+    (void)fclose(file);
+    return count;
+}
+
+/* Neighbouring pages that differ are mappings of their own. Returns the area, of so many pages as
+ * there may be mappings. */
+static char *
+use_up_mappings(size_t count, size_t page_bytes)
+{
+    char *area = mmap(NULL, count * page_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (area == MAP_FAILED)
+        fail("no address space to use up the mappings with");
+    for (size_t i = 0; i < count; i += 2)
+        if (mprotect(area + i * page_bytes, page_bytes, PROT_READ))
+            return area;
+    fail("vm.max_map_count does not hold");
+}
+
+/* A heap that is in use when the mappings run out; then all goes, and then the shortage ends. */
+static int
+run_crowd(size_t limit_bytes, size_t block_bytes)
+{
+    struct filler before = { .want_bytes = 20 * MIB, .tag = 5 };
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    size_t count = max_map_count();
+    (void)run_filler(&before);
+    char *area = use_up_mappings(count, page_bytes);
+    free_blocks(grow(limit_bytes, block_bytes));
+    check_blocks(before.first);
+    free_blocks(before.first);
+    if (munmap(area, count * page_bytes))
+        fail("munmap");
+    expect_block(block_bytes);
+    expect_block(64 * MIB);
     return 0;
 }
 
@@ -310,9 +370,11 @@ main(int argc, char **argv)
         return run_churn(number(argv[2]) * MIB);
     if (!strcmp(verb, "grow") && argc == 4)
         return run_grow(number(argv[2]) * MIB, number(argv[3]));
+    if (!strcmp(verb, "crowd") && argc == 4)
+        return run_crowd(number(argv[2]) * MIB, number(argv[3]));
     if (!strcmp(verb, "nothp") && argc >= 3)
         return run_nothp(argv + 2);
     (void)fprintf(stderr, "usage: smoke where | small | heap MIB THREADS | churn MIB |"
-                          " grow MIB BYTES | nothp CMD ARG...\n");
+                          " grow MIB BYTES | crowd MIB BYTES | nothp CMD ARG...\n");
     return 99;
 }

@@ -27,7 +27,9 @@ begin(struct rig *rig, const char *chain)
 static int
 obtain(struct rig *rig, uintptr_t addr, size_t heap_bytes, enum hm_backing_kind *out_kind)
 {
-    return hm_backing_obtain(&rig->heap.backing, addr, REGION, heap_bytes, out_kind);
+    struct hm_range range = { .addr = addr, .len_bytes = REGION, .advised = HM_BACKING_KINDS };
+
+    return hm_backing_obtain(&rig->heap.backing, &range, heap_bytes, out_kind);
 }
 
 Test(backing, a_small_heap_gets_base_pages_and_says_so_to_the_kernel)
@@ -130,14 +132,79 @@ Test(backing, base_pages_on_a_kernel_without_thp)
     rig_fini(&rig);
 }
 
-Test(backing, reasons_are_counted_in_regions)
+/* Three regions, of which the first is wanted now. */
+static struct hm_range
+range_with_rest(uintptr_t addr)
+{
+    return (struct hm_range){
+        .addr = addr, .len_bytes = REGION, .rest_bytes = 2 * REGION, .advised = HM_BACKING_KINDS
+    };
+}
+
+/* Advice covers the rest, so that it need not be given again, and memory does not. */
+Test(backing, the_rest_is_advised_and_not_opened)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+    struct hm_range range = range_with_rest(addr);
+
+    cr_assert_eq(hm_backing_obtain(&rig.heap.backing, &range, HM_GIB, &kind), 0);
+    cr_assert_eq(range.advised, HM_BACKING_THP);
+    cr_assert_eq(fake_space_flags(&rig.fake.space, addr), FAKE_COMMITTED | FAKE_WANTS_HUGE);
+    cr_assert_eq(fake_space_flags(&rig.fake.space, addr + 2 * REGION), FAKE_WANTS_HUGE);
+    cr_assert_eq(fake_space_flags(&rig.fake.space, addr + 3 * REGION), 0);
+    range.addr += REGION;
+    range.rest_bytes -= REGION;
+    cr_assert_eq(hm_backing_obtain(&rig.heap.backing, &range, HM_GIB, &kind), 0);
+    cr_assert_eq(rig.fake.call_count[FAKE_ADVISE_HUGE], 1);
+    cr_assert(!rig.heap.backing.is_crowded);
+    rig_fini(&rig);
+}
+
+/* Without a mapping to spare the rest is opened along, since that parts nothing. */
+Test(backing, a_range_that_cannot_be_parted_is_opened_whole)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+    struct hm_range range = range_with_rest(addr);
+
+    fake_os_fail(&rig.fake, FAKE_COMMIT, 1, ENOMEM, false);
+    cr_assert_eq(hm_backing_obtain(&rig.heap.backing, &range, HM_GIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_THP);
+    cr_assert_eq(fake_space_flags(&rig.fake.space, addr + 2 * REGION),
+                 FAKE_COMMITTED | FAKE_WANTS_HUGE);
+    cr_assert(rig.heap.backing.is_crowded);
+    rig_fini(&rig);
+}
+
+/* Base pages are the last resort: where the range could not be opened apart from base pages before
+ * it, it is tried as their like. */
+Test(backing, what_cannot_be_opened_for_huge_pages_has_a_reason)
 {
     struct rig rig;
     enum hm_backing_kind kind;
     uintptr_t addr = begin(&rig, "thp,4k");
 
+    fake_os_fail(&rig.fake, FAKE_COMMIT, 1, ENOMEM, false);
+    cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_4K);
+    cr_assert_eq(rig.heap.backing.reason_count[HM_REASON_COMMIT_FAILED], 1);
+    cr_assert_eq(fake_space_flags(&rig.fake.space, addr), FAKE_COMMITTED | FAKE_WANTS_BASE);
+    rig_fini(&rig);
+}
+
+Test(backing, reasons_are_counted_in_regions)
+{
+    struct rig rig;
+    struct hm_range range = { .len_bytes = 3 * REGION, .advised = HM_BACKING_KINDS };
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
     rig_thp_mode(&rig, HM_THP_PRCTL_OFF);
-    cr_assert_eq(hm_backing_obtain(&rig.heap.backing, addr, 3 * REGION, HM_GIB, &kind), 0);
+    range.addr = addr;
+    cr_assert_eq(hm_backing_obtain(&rig.heap.backing, &range, HM_GIB, &kind), 0);
     cr_assert_eq(rig.heap.backing.reason_count[HM_REASON_THP_PRCTL], 3);
     rig_fini(&rig);
 }

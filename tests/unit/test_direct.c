@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "heap/direct.h"
+#include "heap/pheap.h"
 #include "support/rig.h"
 
 static struct rig rig;
@@ -160,6 +161,25 @@ Test(direct, a_refused_unmap_gives_the_memory_back)
     hm_direct_unmap(&rig.heap, &mapping);
     cr_assert_eq(rig.heap.direct_bytes, 0);
     cr_assert_eq(fake_space_resident(&rig.fake.space, mapping.addr, 64 * HM_MIB, &huge_bytes), 0);
+}
+
+/* What the kernel would not unmap is not lost: the page heap cuts runs from it. */
+Test(direct, a_refused_unmap_leaves_address_space_for_runs)
+{
+    struct hm_mapping mapping = map(64 * HM_MIB + 4096, 4096);
+    size_t reserved_bytes;
+    struct hm_run run;
+
+    fake_os_fail(&rig.fake, FAKE_UNMAP, 1, ENOMEM, false);
+    hm_direct_unmap(&rig.heap, &mapping);
+    cr_assert_null(rig_check(&rig));
+    reserved_bytes = rig.fake.space.reserved_bytes;
+    cr_assert_eq(hm_pheap_take(&rig.heap, 32 * 512, 1, &run), 0);
+    cr_assert_eq(run.addr, mapping.addr);
+    cr_assert(run.is_zero);
+    cr_assert_eq(rig.fake.space.reserved_bytes, reserved_bytes, "nothing new was reserved");
+    hm_pheap_give(&rig.heap, run.region, run.addr, run.len_pages);
+    cr_assert_null(rig_check(&rig));
 }
 
 Test(direct, a_chain_without_base_pages_fails_where_huge_ones_are_off)

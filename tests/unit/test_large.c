@@ -190,3 +190,23 @@ Test(large, a_free_inside_aborts, .signal = SIGABRT)
 
     hm_large_free(&rig.heap, span_at(addr), addr + 64);
 }
+
+/* Where the kernel gives no mapping any more, address space that the heap holds serves. */
+Test(large, a_refused_mapping_falls_back_to_a_run)
+{
+    uintptr_t small = (uintptr_t)hm_large_alloc(&rig.heap, 32 * HM_MIB - 4096, 16, NULL);
+    uintptr_t addr;
+
+    cr_assert_neq(small, 0);
+    rig.heap.backing.is_crowded = true; /* the next extent has room for it */
+    cr_assert_neq(hm_large_alloc(&rig.heap, 31 * HM_MIB, 16, NULL), 0);
+    fake_os_fail(&rig.fake, FAKE_RESERVE, 1, ENOMEM, true);
+    addr = (uintptr_t)hm_large_alloc(&rig.heap, 40 * HM_MIB, 16, NULL);
+    cr_assert_neq(addr, 0);
+    cr_assert_eq(span_at(addr)->kind, HM_SPAN_RUN);
+    cr_assert_eq(rig_usable(&rig, addr), 40 * HM_MIB);
+    cr_assert_eq(resize(addr, 50 * HM_MIB), 0, "it cannot grow in place");
+    cr_assert_eq(resize(addr, 20 * HM_MIB), addr);
+    cr_assert_null((void *)hm_large_alloc(&rig.heap, 40 * HM_MIB, 4 * HM_MIB, NULL));
+    hm_large_free(&rig.heap, span_at(addr), addr);
+}

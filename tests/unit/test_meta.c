@@ -84,6 +84,27 @@ Test(meta, no_memory_is_null_and_heals)
     cr_assert_not_null(hm_meta_alloc(&meta, HM_MIB, 64));
 }
 
+/* What was mapped ahead serves when the kernel refuses. */
+Test(meta, prepared_memory_is_there_when_the_kernel_refuses)
+{
+    size_t got_bytes = 0;
+
+    cr_assert_not_null(hm_meta_alloc(&meta, 64, 64));
+    hm_meta_prepare(&meta, 3 * HM_MIB);
+    hm_meta_prepare(&meta, 3 * HM_MIB);
+    cr_assert_eq(fake.call_count[FAKE_MAP_META], 2, "one chunk ahead is enough");
+    fake_os_fail(&fake, FAKE_MAP_META, 1, ENOMEM, true);
+    while (hm_meta_alloc(&meta, 4096, 64) != NULL)
+        got_bytes += 4096;
+    cr_assert_geq(got_bytes, 3 * HM_MIB);
+    hm_meta_prepare(&meta, 3 * HM_MIB);
+    cr_assert_null(hm_meta_alloc(&meta, 4096, 64));
+    fake_os_heal(&fake);
+    hm_meta_prepare(&meta, 3 * HM_MIB);
+    cr_assert_not_null(hm_meta_alloc(&meta, 4096, 64));
+    cr_assert_eq(meta.mapped_bytes, fake.meta_bytes);
+}
+
 Test(meta, residency_is_that_of_all_chunks)
 {
     struct hm_residency sum = { 0 };

@@ -305,3 +305,59 @@ Test(pheap, the_check_finds_damage)
     EXPECT_BROKEN(rig.heap.open_count++, rig.heap.open_count--);
     EXPECT_BROKEN(rig.heap.kept_count++, rig.heap.kept_count--);
 }
+
+/* --- under limits ----------------------------------------------------------------------------- */
+
+/* A limit of address space is the program's, too: the heap takes it in small steps. */
+Test(pheap, a_small_limit_makes_small_steps)
+{
+    struct hm_run run;
+
+    rig.fake.limit_bytes = 256 * HM_MIB;
+    run = take(1, 1);
+    cr_assert_leq(rig.fake.space.reserved_bytes, 256 * HM_MIB / 32);
+    give(&run);
+    rig.fake.limit_bytes = SIZE_MAX;
+    (void)take(64 * 512, 1);
+    run = take(1, 1);
+    cr_assert_geq(rig.fake.space.reserved_bytes, 128 * HM_MIB);
+}
+
+/* With 2 MiB for each region, all but the steps is to be had. */
+Test(pheap, a_limit_is_used_to_the_last_region)
+{
+    struct hm_run run;
+    size_t got_count = 0;
+
+    rig.fake.limit_bytes = 101 * HM_MIB;
+    while (hm_pheap_take(&rig.heap, 512, 1, &run) == 0)
+        got_count++;
+    cr_assert_eq(got_count, 50);
+    cr_assert_not_null(rig.heap.extents->next, "in several steps");
+}
+
+/* Where mappings are scarce, the next piece of address space is a large one. */
+Test(pheap, scarce_mappings_make_large_steps)
+{
+    (void)take(1, 1);
+    rig.heap.backing.is_crowded = true;
+    while (rig.heap.extents->next == NULL)
+        (void)take(512, 1);
+    cr_assert_geq(rig.heap.last_extent->region_count, 512);
+}
+
+/* At the limit of mappings neither a part nor another advice can be had; all of the extent can. */
+Test(pheap, goes_on_where_nothing_can_be_parted)
+{
+    struct hm_run first = take(1, 1);
+    size_t advise_count;
+
+    use(&first);
+    fake_os_fail(&rig.fake, FAKE_COMMIT, 1, ENOMEM, false);
+    (void)take(512, 1);
+    advise_count = rig.fake.call_count[FAKE_ADVISE_BASE];
+    for (int i = 0; i < 2; i++)
+        (void)take(512, 1);
+    cr_assert_eq(rig.fake.call_count[FAKE_ADVISE_BASE], advise_count, "advised once");
+    check("after all");
+}
