@@ -15,14 +15,6 @@ static const obtain_fn obtain_fns[HM_BACKING_KINDS] = {
     [HM_BACKING_4K] = hm_base4k_obtain,
 };
 
-void
-hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const struct hm_conf *conf,
-                const struct hm_geom *geom)
-{
-    *backing = (struct hm_backing){ .os = os, .conf = conf, .geom = *geom };
-    backing->thp_mode = os->thp_mode(os->ctx);
-}
-
 /* Tell of the first fallback of each kind that somebody could do something about: when asked to,
  * and always when huge pages are required, since the program is about to run out of memory. */
 static void
@@ -55,8 +47,78 @@ count_reason(struct hm_backing *backing, enum hm_reason reason, size_t len_bytes
     backing->reason_count[reason] += len_bytes > region_bytes ? len_bytes / region_bytes - 1 : 0;
 }
 
+/* --- the memory cgroup ------------------------------------------------------------------------ */
+
+/* What was read is good for so long; where there is no limit, for longer. */
+#define ROOM_GOOD_NS ((uint64_t)100 * 1000 * 1000)
+#define NO_LIMIT_GOOD_NS ((uint64_t)1000 * 1000 * 1000)
+
+/* ... and until this share of what is left before the limit is near was opened. */
+#define ROOM_GOOD_SHARE 4
+
+static void
+read_room(struct hm_backing *backing, uint64_t now_ns, size_t heap_bytes)
+{
+    const struct hm_os *os = backing->os;
+    struct hm_room *room = &backing->room;
+    uint64_t reserve_bytes;
+
+    os->room(os->ctx, room);
+    reserve_bytes = hm_pick_reserve_bytes(&backing->geom, room->limit_bytes);
+    backing->room_ns = now_ns;
+    backing->room_heap_bytes = heap_bytes;
+    backing->room_next_bytes = UINT64_MAX;
+    if (room->limit_bytes != 0 && room->left_bytes > reserve_bytes)
+        backing->room_next_bytes = (room->left_bytes - reserve_bytes) / ROOM_GOOD_SHARE;
+}
+
+/* Read anew what may have changed, if files may be opened: a filter of system calls that was added
+ * since the start may end the process for it. */
+static void
+refresh_room(struct hm_backing *backing, size_t heap_bytes)
+{
+    const struct hm_os *os = backing->os;
+    uint64_t now_ns = os->now_ns(os->ctx);
+    uint64_t good_ns = backing->room.limit_bytes != 0 ? ROOM_GOOD_NS : NO_LIMIT_GOOD_NS;
+
+    if (backing->room_ns != 0 && now_ns - backing->room_ns < good_ns
+        && backing->room_next_bytes > 0)
+        return;
+    if (backing->filters != HM_FILTERS_OPEN && os->filters(os->ctx) == backing->filters)
+        read_room(backing, now_ns, heap_bytes);
+    else
+        backing->filters = HM_FILTERS_OPEN;
+}
+
+uint64_t
+hm_backing_room_bytes(const struct hm_backing *backing, size_t heap_bytes)
+{
+    uint64_t left_bytes = backing->room.left_bytes;
+    uint64_t grown_bytes = heap_bytes - backing->room_heap_bytes;
+
+    if (backing->room.limit_bytes == 0)
+        return UINT64_MAX;
+    if (heap_bytes < backing->room_heap_bytes)
+        return left_bytes + (backing->room_heap_bytes - heap_bytes);
+    return left_bytes > grown_bytes ? left_bytes - grown_bytes : 0;
+}
+
+void
+hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const struct hm_conf *conf,
+                const struct hm_geom *geom)
+{
+    *backing = (struct hm_backing){ .os = os, .conf = conf, .geom = *geom };
+    backing->thp_mode = os->thp_mode(os->ctx);
+    backing->filters = os->filters(os->ctx);
+    /* Now or never: whether this is still allowed later cannot be told. */
+    if (backing->filters == HM_FILTERS_OPEN)
+        read_room(backing, os->now_ns(os->ctx), 0);
+}
+
+/* --- the decision ----------------------------------------------------------------------------- */
+
 static struct hm_pick
-pick_for(const struct hm_backing *backing, size_t heap_bytes)
+pick_for(struct hm_backing *backing, size_t len_bytes, size_t heap_bytes)
 {
     struct hm_pick_in in = {
         .chain = &backing->conf->backing,
@@ -64,8 +126,16 @@ pick_for(const struct hm_backing *backing, size_t heap_bytes)
         .thp_mode = backing->thp_mode,
         .heap_bytes = heap_bytes,
         .huge_start_bytes = backing->conf->huge_start_bytes,
+        .len_bytes = len_bytes,
     };
+    struct hm_pick pick = hm_pick_backing(&in);
 
+    /* Small processes never come to read the files. */
+    if (pick.kind != HM_BACKING_THP || !hm_chain_has(in.chain, HM_BACKING_4K))
+        return pick;
+    refresh_room(backing, heap_bytes);
+    in.room.limit_bytes = backing->room.limit_bytes;
+    in.room.left_bytes = hm_backing_room_bytes(backing, heap_bytes);
     return hm_pick_backing(&in);
 }
 
@@ -101,7 +171,7 @@ int
 hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, size_t heap_bytes,
                   enum hm_backing_kind *out_kind)
 {
-    struct hm_pick pick = pick_for(backing, heap_bytes);
+    struct hm_pick pick = pick_for(backing, inout_range->len_bytes, heap_bytes);
     enum hm_reason reason = HM_REASON_NONE;
     int rc;
 
@@ -118,6 +188,10 @@ hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, size
     }
     if (rc != 0)
         return -ENOMEM;
+    if (inout_range->len_bytes < backing->room_next_bytes)
+        backing->room_next_bytes -= inout_range->len_bytes;
+    else
+        backing->room_next_bytes = 0;
     *out_kind = pick.kind;
     return 0;
 }
@@ -125,7 +199,7 @@ hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, size
 bool
 hm_backing_wants_huge(struct hm_backing *backing, size_t heap_bytes)
 {
-    return pick_for(backing, heap_bytes).kind == HM_BACKING_THP;
+    return pick_for(backing, hm_region_bytes(&backing->geom), heap_bytes).kind == HM_BACKING_THP;
 }
 
 int

@@ -21,6 +21,13 @@ struct hm_backing {
     enum hm_thp_mode thp_mode;              /* as found at start; const */
     uint64_t reason_count[HM_REASON_COUNT]; /* fallbacks, in regions */
     bool is_crowded;                        /* vm.max_map_count was met: mappings are scarce */
+
+    /* the memory cgroup's room */
+    enum hm_filters filters;  /* as found at start; OPEN: files are not opened any more */
+    struct hm_room room;      /* as last read */
+    uint64_t room_ns;         /* when that was; 0: never */
+    size_t room_heap_bytes;   /* size of the heap at that time */
+    uint64_t room_next_bytes; /* to be opened until it is read again */
 };
 
 /* Address space that is to be opened: [addr, addr + len_bytes). */
@@ -49,6 +56,10 @@ int hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, 
 /* Turn base pages that are in use into huge pages. Returns 0, or a negative errno and nothing
  * changed. */
 int hm_backing_collapse(struct hm_backing *backing, uintptr_t addr, size_t len_bytes);
+
+/* What the memory cgroup has left, as far as is known: read some time ago, less what the heap grew
+ * since. Without a limit: more than there can be. */
+uint64_t hm_backing_room_bytes(const struct hm_backing *backing, size_t heap_bytes);
 
 /* Whether huge pages would be asked for if the heap had `heap_bytes`. */
 bool hm_backing_wants_huge(struct hm_backing *backing, size_t heap_bytes);

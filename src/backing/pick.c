@@ -32,6 +32,33 @@ hm_reason_cure(enum hm_reason reason)
     return reason_texts[reason][2];
 }
 
+/* Spans of all size classes, each partly in use, come to some megabytes: so much must be left for
+ * the last of them to be on base pages, and it grows with the number of threads, of which the limit
+ * is a hint. See docs/decisions/0012. */
+#define RESERVE_MIN_HPAGES 8
+#define RESERVE_SHARE 16
+#define RESERVE_MAX_BYTES HM_GIB
+
+uint64_t
+hm_pick_reserve_bytes(const struct hm_geom *geom, uint64_t limit_bytes)
+{
+    uint64_t min_bytes = (uint64_t)RESERVE_MIN_HPAGES << geom->hpage_shift;
+    uint64_t reserve_bytes = limit_bytes / RESERVE_SHARE;
+
+    if (reserve_bytes > RESERVE_MAX_BYTES)
+        reserve_bytes = RESERVE_MAX_BYTES;
+    return reserve_bytes > min_bytes ? reserve_bytes : min_bytes;
+}
+
+static bool
+is_room_small(const struct hm_pick_in *in)
+{
+    if (in->room.limit_bytes == 0)
+        return false;
+    return in->room.left_bytes
+           < hm_pick_reserve_bytes(in->geom, in->room.limit_bytes) + in->len_bytes;
+}
+
 static enum hm_reason
 why_not_thp(const struct hm_pick_in *in)
 {
@@ -48,6 +75,8 @@ why_not_thp(const struct hm_pick_in *in)
         return HM_REASON_THP_NEVER;
     if (in->thp_mode == HM_THP_PRCTL_OFF)
         return HM_REASON_THP_PRCTL;
+    if (is_room_small(in) && hm_chain_has(in->chain, HM_BACKING_4K))
+        return HM_REASON_CGROUP_ROOM;
     return HM_REASON_NONE;
 }
 

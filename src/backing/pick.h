@@ -27,6 +27,8 @@ struct hm_pick_in {
     enum hm_thp_mode thp_mode;
     size_t heap_bytes;       /* size of the heap with the request in it */
     size_t huge_start_bytes; /* the ramp: below this, base pages */
+    size_t len_bytes;        /* of the request, as far as huge pages go */
+    struct hm_room room;     /* what the memory cgroup has left now */
 };
 
 struct hm_pick {
@@ -35,6 +37,9 @@ struct hm_pick {
 };
 
 struct hm_pick hm_pick_backing(const struct hm_pick_in *in);
+
+/* With less left than this, of so much, a memory cgroup is near its limit. */
+uint64_t hm_pick_reserve_bytes(const struct hm_geom *geom, uint64_t limit_bytes);
 
 /* For reports. The code of HM_REASON_NONE is "none". */
 const char *hm_reason_code(enum hm_reason reason);

@@ -18,6 +18,9 @@
 #define KEPT_MIN_BYTES (8 * HM_MIB)
 #define KEPT_SHARE 32
 
+/* ... and no more than this share of what the memory cgroup has left. */
+#define ROOM_SHARE 4
+
 /* Free base pages kept in open regions: this many bytes, or this share of the heap if that is
  * more. */
 #define DIRTY_MIN_BYTES (4 * HM_MIB)
@@ -107,13 +110,17 @@ discard_loose_pages(struct hm_heap *heap)
     return given_bytes;
 }
 
-/* How many empty regions may stay. */
+/* How many empty regions may stay. Near the limit of a memory cgroup they are lacking where they
+ * cannot serve: in mappings of their own, and outside of the heap. */
 static size_t
 keep_limit(const struct hm_heap *heap)
 {
     size_t min_count = KEPT_MIN_BYTES >> heap->geom.region_shift;
+    size_t keep_count = (min_count > 0 ? min_count : 1) + heap->open_count / KEPT_SHARE;
+    uint64_t room_bytes = hm_backing_room_bytes(&heap->backing, hm_heap_bytes(heap));
+    uint64_t room_count = room_bytes / ROOM_SHARE >> heap->geom.region_shift;
 
-    return (min_count > 0 ? min_count : 1) + heap->open_count / KEPT_SHARE;
+    return keep_count < room_count ? keep_count : (size_t)room_count;
 }
 
 /* Close kept regions, the oldest first, until `keep_count` are left or the kernel refuses. */

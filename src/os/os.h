@@ -44,6 +44,19 @@ enum hm_thp_mode {
     HM_THP_PRCTL_OFF, /* allowed on this machine, but switched off for this process */
 };
 
+/* Memory that the control groups of this process have left. */
+struct hm_room {
+    uint64_t limit_bytes; /* of the group that counts; 0: none has a limit, or none can be read */
+    uint64_t left_bytes;
+};
+
+/* What this thread may know of filters of system calls (seccomp) on itself. */
+enum hm_filters {
+    HM_FILTERS_NONE,  /* there are none */
+    HM_FILTERS_FIXED, /* there are some, and without privileges it cannot add to them */
+    HM_FILTERS_OPEN,  /* there are some, and more may have come */
+};
+
 struct hm_os {
     void *ctx; /* handed to every function */
 
@@ -72,6 +85,12 @@ struct hm_os {
     void (*name)(void *ctx, uintptr_t addr, size_t len_bytes, const char *name);
 
     enum hm_thp_mode (*thp_mode)(void *ctx);
+
+    /* Opens files: only while filters() says what it said at the start, and that was not
+     * HM_FILTERS_OPEN. Costs tens of microseconds. */
+    void (*room)(void *ctx, struct hm_room *out_room);
+
+    enum hm_filters (*filters)(void *ctx);
 
     /* Add what is resident and huge in the range to *inout. */
     int (*scan)(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout);
@@ -103,6 +122,10 @@ long hm_os_read_file(const char *path, char *buf, size_t cap_bytes);
  * here. */
 long hm_os_read_all(int fd, char *buf, size_t cap_bytes);
 
+/* Hand each line of a text file to `line`, without its end; lines over 500 bytes may come in
+ * pieces. Returns 0 or a negative errno. */
+int hm_os_read_lines(const char *path, void (*line)(void *arg, const char *text), void *arg);
+
 /* Open `path` for writing, created or emptied. Returns a descriptor or a negative errno. */
 int hm_os_create_file(const char *path);
 
@@ -121,6 +144,9 @@ int hm_os_keep_fd(int fd, struct hm_kept_fd *out_kept);
 bool hm_os_is_kept(const struct hm_kept_fd *kept);
 
 void hm_os_close(int fd);
+
+/* The room as it looks with `root` before the names of /proc and /sys: "", or a tree of a test. */
+void hm_os_room_under(const char *root, struct hm_room *out_room);
 
 /* --- addresses that may be anything (os_peek.c) --- */
 
@@ -146,6 +172,8 @@ int hm_os_map_meta(void *ctx, size_t len_bytes, void **out_mem);
 int hm_os_advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice);
 void hm_os_name(void *ctx, uintptr_t addr, size_t len_bytes, const char *name);
 enum hm_thp_mode hm_os_thp_mode(void *ctx);
+void hm_os_room(void *ctx, struct hm_room *out_room);
+enum hm_filters hm_os_filters(void *ctx);
 int hm_os_scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout);
 uint64_t hm_os_now_ns(void *ctx);
 

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,6 +47,50 @@ hm_os_read_all(int fd, char *buf, size_t cap_bytes)
     }
     buf[len_bytes] = '\0';
     return (long)len_bytes;
+}
+
+static void
+each_line(int fd, void (*line)(void *arg, const char *text), void *arg)
+{
+    char buf[512];
+    size_t fill_bytes = 0;
+    long n;
+
+    while ((n = hm_os_read_all(fd, buf + fill_bytes, sizeof(buf) - fill_bytes)) > 0) {
+        char *start = buf;
+        char *end;
+
+        fill_bytes += (size_t)n;
+        while ((end = strchr(start, '\n')) != NULL) {
+            *end = '\0';
+            line(arg, start);
+            start = end + 1;
+        }
+        fill_bytes -= (size_t)(start - buf);
+        if (fill_bytes == sizeof(buf) - 1) {
+            line(arg, buf);
+            fill_bytes = 0;
+        }
+        memmove(buf, start, fill_bytes);
+    }
+    buf[fill_bytes] = '\0';
+    if (fill_bytes > 0)
+        line(arg, buf);
+}
+
+int
+hm_os_read_lines(const char *path, void (*line)(void *arg, const char *text), void *arg)
+{
+    int cancel_state = hm_cancel_disable();
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc = fd >= 0 ? 0 : -errno;
+
+    if (fd >= 0) {
+        each_line(fd, line, arg);
+        (void)close(fd);
+    }
+    hm_cancel_restore(cancel_state);
+    return rc;
 }
 
 /* O_NONBLOCK: a FIFO without a reader is an error, not a wait for ever. */

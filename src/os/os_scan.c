@@ -101,8 +101,9 @@ line_bytes(const struct smaps_walk *walk, const char *value)
 }
 
 static void
-smaps_line(struct smaps_walk *walk, const char *line)
+smaps_line(void *arg, const char *line)
 {
+    struct smaps_walk *walk = arg;
     const char *text = line;
     uintptr_t start = parse_number(&text, 16);
 
@@ -122,46 +123,12 @@ smaps_line(struct smaps_walk *walk, const char *line)
     }
 }
 
-static int
-scan_smaps(uintptr_t addr, size_t len_bytes, struct hm_residency *inout)
-{
-    struct smaps_walk walk = { .from = addr, .to = addr + len_bytes, .map_bytes = 1, .sum = inout };
-    char buf[512]; /* several lines; a longer line (a path) is cut, which loses nothing we read */
-    size_t fill_bytes = 0;
-    int fd = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return -errno;
-    for (;;) {
-        ssize_t n = read(fd, buf + fill_bytes, sizeof(buf) - 1 - fill_bytes);
-        char *line = buf;
-        char *end;
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        fill_bytes += (size_t)n;
-        buf[fill_bytes] = '\0';
-        while ((end = strchr(line, '\n')) != NULL) {
-            *end = '\0';
-            smaps_line(&walk, line);
-            line = end + 1;
-        }
-        fill_bytes -= (size_t)(line - buf);
-        if (fill_bytes == sizeof(buf) - 1)
-            fill_bytes = 0;
-        memmove(buf, line, fill_bytes);
-    }
-    (void)close(fd);
-    return 0;
-}
-
 int
 hm_os_scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout)
 {
     int cancel_state = hm_cancel_disable();
     int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    struct smaps_walk walk = { .from = addr, .to = addr + len_bytes, .map_bytes = 1, .sum = inout };
     int rc = -ENOENT;
 
     (void)ctx;
@@ -170,7 +137,7 @@ hm_os_scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *ino
         (void)close(fd);
     }
     if (rc != 0)
-        rc = scan_smaps(addr, len_bytes, inout);
+        rc = hm_os_read_lines("/proc/self/smaps", smaps_line, &walk);
     hm_cancel_restore(cancel_state);
     return rc;
 }

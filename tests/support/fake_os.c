@@ -263,6 +263,23 @@ thp_mode(void *ctx)
     return fake->thp_mode;
 }
 
+static void
+room(void *ctx, struct hm_room *out_room)
+{
+    struct fake_os *fake = ctx;
+
+    fake->room_count++;
+    *out_room = fake->room;
+}
+
+static enum hm_filters
+filters(void *ctx)
+{
+    const struct fake_os *fake = ctx;
+
+    return fake->filters;
+}
+
 static int
 scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout)
 {
@@ -318,6 +335,8 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
                 .map_meta = map_meta,
                 .name = name,
                 .thp_mode = thp_mode,
+                .room = room,
+                .filters = filters,
                 .scan = scan,
                 .address_limit = address_limit,
                 .now_ns = now_ns },
@@ -383,5 +402,6 @@ fake_os_forget(struct fake_os *fake)
     fake->log_count = 0;
     fake->discarded_bytes = 0;
     fake->thp_mode_count = 0;
+    fake->room_count = 0;
     fake->clock_count = 0;
 }

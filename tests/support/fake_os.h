@@ -62,6 +62,8 @@ struct fake_os {
 
     /* settable */
     enum hm_thp_mode thp_mode;
+    struct hm_room room;     /* of the memory cgroup */
+    enum hm_filters filters; /* of system calls */
     uint64_t now_ns;
     uint64_t tick_ns;       /* added each time the clock is read */
     uint64_t collapse_ns;   /* added by each collapse */
@@ -72,6 +74,7 @@ struct fake_os {
     struct fake_fault fault;
     uint64_t call_count[FAKE_CALL_KINDS]; /* with those that failed */
     uint64_t thp_mode_count;              /* how often the mode was read */
+    uint64_t room_count;                  /* ... the room */
     uint64_t clock_count;
     size_t discarded_bytes; /* by successful calls */
     size_t meta_bytes;      /* real memory mapped for metadata */

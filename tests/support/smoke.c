@@ -11,6 +11,8 @@
  *             smoke small             a heap of a few KiB
  *             smoke heap MIB THREADS  fill, measure, fork, free and fill again
  *             smoke churn MIB         fill with one size of block, free all, fill with the next
+ *             smoke dense MIB THREADS SPARSE
+ *                                     fill with small blocks, then SPARSE MiB that are hardly used
  *             smoke grow MIB BYTES    blocks of BYTES until malloc says no or MIB are there
  *             smoke crowd MIB BYTES   the same after vm.max_map_count was used up
  *             smoke nothp CMD ARG...  run CMD with huge pages forbidden by prctl
@@ -132,12 +134,12 @@ run_filler(void *arg)
 
 /* Fill by several threads at once, each in its own chain. */
 static void
-fill(struct filler *fillers, int thread_count, size_t want_bytes)
+fill(struct filler *fillers, int thread_count, size_t want_bytes, void *(*run)(void *))
 {
     for (int i = 0; i < thread_count; i++) {
         fillers[i].want_bytes = want_bytes / (size_t)thread_count;
         fillers[i].tag = (unsigned char)(fillers[i].tag + i + 1);
-        if (pthread_create(&fillers[i].thread, NULL, run_filler, &fillers[i]))
+        if (pthread_create(&fillers[i].thread, NULL, run, &fillers[i]))
             fail("pthread_create");
     }
     for (int i = 0; i < thread_count; i++)
@@ -185,14 +187,14 @@ run_heap(size_t want_bytes, int thread_count)
     static struct filler fillers[MAX_THREADS];
     if (thread_count < 1 || thread_count > MAX_THREADS)
         fail("THREADS is from 1 to 64");
-    fill(fillers, thread_count, want_bytes);
+    fill(fillers, thread_count, want_bytes, run_filler);
     print_smaps();
     fork_and_check(fillers, thread_count);
     for (int i = 0; i < thread_count; i++) {
         check_blocks(fillers[i].first);
         fillers[i].first = thin_blocks(fillers[i].first);
     }
-    fill(fillers, thread_count, want_bytes / 4);
+    fill(fillers, thread_count, want_bytes / 4, run_filler);
     for (int i = 0; i < thread_count; i++) {
         check_blocks(fillers[i].first);
         free_blocks(fillers[i].first);
@@ -218,6 +220,58 @@ run_churn(size_t want_bytes)
             print_smaps();
         free_blocks(first);
     }
+    return 0;
+}
+
+/* Small blocks of mixed sizes, counted with 16 bytes each as other allocators need, too. Sizes
+ * follow each other in an order that looks random, so that all are in use at any time. */
+static void *
+run_mixer(void *arg)
+{
+    static const size_t sizes[] = { 16, 24, 40, 56, 100, 120, 200, 250, 400, 700, 1000, 2000 };
+    struct filler *filler = arg;
+    unsigned state = 1;
+    for (size_t done_bytes = 0; done_bytes < filler->want_bytes;) {
+        state = state * 1103515245 + 12345;
+        size_t size_bytes = sizes[(state >> 16) % (sizeof(sizes) / sizeof(sizes[0]))];
+        struct block *block
+            = make_block(size_bytes + sizeof(struct block), filler->tag, filler->first);
+        if (!block)
+            fail("no memory");
+        filler->first = block;
+        done_bytes += block->size_bytes + 16;
+    }
+    return NULL;
+}
+
+/* Blocks of 64 KiB of which only the first bytes are written. */
+static void
+take_sparse(size_t want_bytes, struct block **inout_first)
+{
+    for (size_t done_bytes = 0; done_bytes < want_bytes; done_bytes += 64 << 10) {
+        struct block *block = malloc((64 << 10) - 64);
+        if (!block)
+            fail("no memory");
+        *block = (struct block){ .next = *inout_first, .size_bytes = sizeof(*block) + 1 };
+        *inout_first = block;
+    }
+}
+
+static int
+run_dense(size_t want_bytes, int thread_count, size_t sparse_bytes)
+{
+    static struct filler fillers[MAX_THREADS];
+    struct block *sparse = NULL;
+    if (thread_count < 1 || thread_count > MAX_THREADS)
+        fail("THREADS is from 1 to 64");
+    fill(fillers, thread_count, want_bytes, run_mixer);
+    take_sparse(sparse_bytes, &sparse);
+    print_smaps();
+    for (int i = 0; i < thread_count; i++) {
+        check_blocks(fillers[i].first);
+        free_blocks(fillers[i].first);
+    }
+    free_blocks(sparse);
     return 0;
 }
 
@@ -368,6 +422,8 @@ main(int argc, char **argv)
         return run_heap(number(argv[2]) * MIB, (int)number(argv[3]));
     if (!strcmp(verb, "churn") && argc == 3)
         return run_churn(number(argv[2]) * MIB);
+    if (!strcmp(verb, "dense") && argc == 5)
+        return run_dense(number(argv[2]) * MIB, (int)number(argv[3]), number(argv[4]) * MIB);
     if (!strcmp(verb, "grow") && argc == 4)
         return run_grow(number(argv[2]) * MIB, number(argv[3]));
     if (!strcmp(verb, "crowd") && argc == 4)
@@ -375,6 +431,7 @@ main(int argc, char **argv)
     if (!strcmp(verb, "nothp") && argc >= 3)
         return run_nothp(argv + 2);
     (void)fprintf(stderr, "usage: smoke where | small | heap MIB THREADS | churn MIB |"
+                          " dense MIB THREADS SPARSE |"
                           " grow MIB BYTES | crowd MIB BYTES | nothp CMD ARG...\n");
     return 99;
 }

@@ -209,6 +209,128 @@ Test(backing, reasons_are_counted_in_regions)
     rig_fini(&rig);
 }
 
+/* --- the memory cgroup ------------------------------------------------------------------------ */
+
+Test(backing, a_small_heap_never_reads_the_room)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    for (int i = 0; i < 10; i++)
+        cr_assert_eq(obtain(&rig, addr, HM_MIB, &kind), 0);
+    cr_assert_eq(rig.fake.room_count, 0);
+    rig_fini(&rig);
+}
+
+Test(backing, near_the_limit_base_pages_serve)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    rig.fake.room = (struct hm_room){ .limit_bytes = HM_GIB, .left_bytes = 20 * HM_MIB };
+    cr_assert_eq(obtain(&rig, addr, 900 * HM_MIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_4K);
+    cr_assert_eq(rig.heap.backing.reason_count[HM_REASON_CGROUP_ROOM], 1);
+    cr_assert(!hm_backing_wants_huge(&rig.heap.backing, 900 * HM_MIB), "nor is collapsed");
+    /* Others gave memory back; that is seen when what was read is old. */
+    rig.fake.room.left_bytes = HM_GIB / 2;
+    cr_assert_eq(obtain(&rig, addr + REGION, 900 * HM_MIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_4K);
+    rig.fake.now_ns += 200000000;
+    cr_assert_eq(obtain(&rig, addr + 2 * REGION, 900 * HM_MIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_THP);
+    cr_assert_eq(rig.fake.room_count, 2);
+    rig_fini(&rig);
+}
+
+/* Read often where it matters, rarely where it does not. */
+Test(backing, the_room_is_read_anew_by_what_was_opened)
+{
+    static const struct {
+        struct hm_room room;
+        uint64_t min_count;
+        uint64_t max_count;
+    } rooms[] = {
+        { { 0, 0 }, 1, 1 },
+        { { 100 * HM_GIB, 90 * HM_GIB }, 1, 1 },
+        { { HM_GIB, 100 * HM_MIB }, 10, 30 }, /* 36 MiB from where the limit is near */
+        { { HM_GIB, 10 * HM_MIB }, 1, 1 },    /* base pages it is, for a tenth of a second */
+    };
+
+    for (size_t i = 0; i < sizeof(rooms) / sizeof(rooms[0]); i++) {
+        struct rig rig;
+        enum hm_backing_kind kind;
+        uintptr_t addr = begin(&rig, "thp,4k");
+
+        rig.fake.room = rooms[i].room;
+        for (int k = 0; k < 100; k++)
+            cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), 0);
+        cr_expect_geq(rig.fake.room_count, rooms[i].min_count, "%zu: %lu", i, rig.fake.room_count);
+        cr_expect_leq(rig.fake.room_count, rooms[i].max_count, "%zu: %lu", i, rig.fake.room_count);
+        rig_fini(&rig);
+    }
+}
+
+/* Between two readings the heap's own growth counts. */
+Test(backing, the_room_shrinks_as_the_heap_grows)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    rig.fake.room = (struct hm_room){ .limit_bytes = HM_GIB, .left_bytes = 500 * HM_MIB };
+    cr_assert_eq(hm_backing_room_bytes(&rig.heap.backing, HM_GIB), UINT64_MAX, "not known yet");
+    cr_assert_eq(obtain(&rig, addr, 300 * HM_MIB, &kind), 0);
+    cr_assert_eq(hm_backing_room_bytes(&rig.heap.backing, 300 * HM_MIB), 500 * HM_MIB);
+    cr_assert_eq(hm_backing_room_bytes(&rig.heap.backing, 400 * HM_MIB), 400 * HM_MIB);
+    cr_assert_eq(hm_backing_room_bytes(&rig.heap.backing, 200 * HM_MIB), 600 * HM_MIB);
+    cr_assert_eq(hm_backing_room_bytes(&rig.heap.backing, HM_GIB), 0);
+    cr_assert_eq(obtain(&rig, addr + REGION, 780 * HM_MIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_4K, "no file was read, and yet it is known");
+    cr_assert_eq(rig.fake.room_count, 1);
+    rig_fini(&rig);
+}
+
+/* Whoever locks itself in must not be ended because we open a file. */
+Test(backing, no_file_is_opened_once_a_filter_was_added)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    rig.fake.room = (struct hm_room){ .limit_bytes = HM_GIB, .left_bytes = 500 * HM_MIB };
+    rig.fake.filters = HM_FILTERS_FIXED;
+    for (int i = 0; i < 10; i++) {
+        cr_assert_eq(obtain(&rig, addr, 300 * HM_MIB, &kind), 0);
+        cr_assert_eq(kind, HM_BACKING_THP);
+        rig.fake.now_ns += 2000000000;
+    }
+    cr_assert_eq(rig.fake.room_count, 0);
+    rig_fini(&rig);
+}
+
+/* Where it could not be told later, it is read at the start, and estimated from there. */
+Test(backing, a_process_that_may_add_filters_reads_at_the_start)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    rig.fake.room = (struct hm_room){ .limit_bytes = HM_GIB, .left_bytes = 500 * HM_MIB };
+    rig.fake.filters = HM_FILTERS_OPEN;
+    hm_backing_init(&rig.heap.backing, &rig.fake.os, &rig.conf, &rig.fake.space.geom);
+    cr_assert_eq(rig.fake.room_count, 1);
+    rig.fake.now_ns += 2000000000;
+    cr_assert_eq(obtain(&rig, addr, 300 * HM_MIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_THP);
+    cr_assert_eq(obtain(&rig, addr + REGION, 480 * HM_MIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_4K);
+    cr_assert_eq(rig.fake.room_count, 1);
+    rig_fini(&rig);
+}
+
 Test(backing, collapse_takes_both_advices)
 {
     struct rig rig;

@@ -133,6 +133,47 @@ Test(pick, machines_whose_huge_pages_are_no_regions)
     }
 }
 
+/* A memory cgroup near its limit: eight huge pages, a sixteenth of the limit, a gigabyte at most;
+ * and what is asked for must fit in on top. */
+Test(pick, room_in_a_memory_cgroup)
+{
+    static const struct {
+        const char *what;
+        struct hm_room room;
+        size_t len_bytes;
+        enum hm_reason expected;
+    } rooms[] = {
+        { "no limit", { 0, 0 }, 2 * HM_MIB, HM_REASON_NONE },
+        { "plenty", { HM_GIB, HM_GIB / 2 }, 2 * HM_MIB, HM_REASON_NONE },
+        { "just enough of 1 GiB", { HM_GIB, 66 * HM_MIB }, 2 * HM_MIB, HM_REASON_NONE },
+        { "too little of 1 GiB", { HM_GIB, 66 * HM_MIB - 1 }, 2 * HM_MIB, HM_REASON_CGROUP_ROOM },
+        { "just enough of 64 MiB", { 64 * HM_MIB, 18 * HM_MIB }, 2 * HM_MIB, HM_REASON_NONE },
+        { "too little", { 64 * HM_MIB, 18 * HM_MIB - 1 }, 2 * HM_MIB, HM_REASON_CGROUP_ROOM },
+        { "a group of a few MiB", { 14 * HM_MIB, 14 * HM_MIB }, 2 * HM_MIB, HM_REASON_CGROUP_ROOM },
+        { "a block too large", { HM_GIB, 600 * HM_MIB }, 600 * HM_MIB, HM_REASON_CGROUP_ROOM },
+        { "1 TiB", { 1024 * HM_GIB, 2 * HM_GIB }, HM_GIB, HM_REASON_NONE },
+        { "too little of 1 TiB", { 1024 * HM_GIB, HM_GIB }, 2 * HM_MIB, HM_REASON_CGROUP_ROOM },
+        { "nothing", { HM_GIB, 0 }, 2 * HM_MIB, HM_REASON_CGROUP_ROOM },
+    };
+    struct hm_geom geom = hm_os_geometry(4 * HM_KIB, 2 * HM_MIB);
+
+    for (size_t i = 0; i < sizeof(rooms) / sizeof(rooms[0]); i++) {
+        struct hm_pick_in in = { .chain = &thp_4k,
+                                 .geom = &geom,
+                                 .thp_mode = HM_THP_MADVISE,
+                                 .heap_bytes = HM_GIB,
+                                 .len_bytes = rooms[i].len_bytes,
+                                 .room = rooms[i].room };
+        struct hm_pick got = hm_pick_backing(&in);
+
+        cr_expect_eq(got.reason, rooms[i].expected, "%s: %s", rooms[i].what,
+                     hm_reason_code(got.reason));
+        cr_expect_eq(got.kind, got.reason == HM_REASON_NONE ? HM_BACKING_THP : HM_BACKING_4K);
+        in.chain = &only_thp;
+        cr_expect_eq(hm_pick_backing(&in).kind, HM_BACKING_THP, "required is required");
+    }
+}
+
 Test(pick, every_reason_has_a_text)
 {
     for (int i = 0; i < HM_REASON_COUNT; i++) {
