@@ -141,10 +141,24 @@ read_env(const char *name)
     return secure_getenv(name);
 }
 
+/* LD_PRELOAD is inherited by all that a program starts: HUMA_ONLY tells whom it is meant for. */
+static void
+select_program(void)
+{
+    char path[900];
+
+    if (strcmp(hm_process.conf.only, "*") == 0)
+        return;
+    if (hm_os_exe_path(path, sizeof(path)) != 0)
+        path[0] = '\0';
+    hm_conf_select(&hm_process.conf, path);
+}
+
 static void
 read_options(void)
 {
     (void)hm_conf_read(&hm_process.conf, read_env, STDERR_FILENO);
+    select_program();
     if (strcmp(hm_process.conf.stats, "1") == 0) {
         (void)hm_os_keep_fd(STDERR_FILENO, &hm_process.report);
     } else if (strcmp(hm_process.conf.stats, "0") != 0) {

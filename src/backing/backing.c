@@ -122,6 +122,7 @@ pick_for(struct hm_backing *backing, size_t len_bytes, size_t heap_bytes)
 {
     struct hm_pick_in in = {
         .chain = &backing->conf->backing,
+        .is_passed_over = backing->conf->is_passed_over,
         .geom = &backing->geom,
         .thp_mode = backing->thp_mode,
         .heap_bytes = heap_bytes,

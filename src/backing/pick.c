@@ -80,13 +80,23 @@ why_not_thp(const struct hm_pick_in *in)
     return HM_REASON_NONE;
 }
 
+/* The chain has no huge pages. To be passed over is worth a word only where it makes a
+ * difference. */
+static enum hm_reason
+why_not_asked(const struct hm_pick_in *in)
+{
+    if (!in->is_passed_over)
+        return HM_REASON_NOT_IN_CHAIN;
+    return in->heap_bytes < in->huge_start_bytes ? HM_REASON_HEAP_SMALL : HM_REASON_NOT_SELECTED;
+}
+
 struct hm_pick
 hm_pick_backing(const struct hm_pick_in *in)
 {
     struct hm_pick pick = { .kind = HM_BACKING_KINDS, .reason = HM_REASON_NONE };
 
     if (!hm_chain_has(in->chain, HM_BACKING_THP))
-        pick.reason = HM_REASON_NOT_IN_CHAIN;
+        pick.reason = why_not_asked(in);
     for (unsigned i = 0; i < in->chain->kind_count; i++) {
         enum hm_reason reason;
 

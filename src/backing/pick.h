@@ -23,6 +23,7 @@ enum hm_reason {
 /* What the decision depends on. */
 struct hm_pick_in {
     const struct hm_chain *chain;
+    bool is_passed_over; /* by HUMA_ONLY: the chain is not the one of HUMA_BACKING */
     const struct hm_geom *geom;
     enum hm_thp_mode thp_mode;
     size_t heap_bytes;       /* size of the heap with the request in it */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/fmt.h"
+#include "conf/glob.h"
 
 static const char *const backing_names[HM_BACKING_KINDS] = {
     [HM_BACKING_HUGETLB] = "hugetlb",
@@ -103,6 +104,15 @@ parse_text(const char *text, const char **out_text)
 }
 
 static bool
+parse_globs(const char *text, const char **out_text)
+{
+    if (!hm_glob_is_list(text))
+        return false;
+    *out_text = text;
+    return true;
+}
+
+static bool
 parse_switch(const char *text, bool *out_on)
 {
     if (strcmp(text, "0") != 0 && strcmp(text, "1") != 0)
@@ -114,6 +124,7 @@ parse_switch(const char *text, bool *out_on)
 void
 hm_conf_defaults(struct hm_conf *out_conf)
 {
+    out_conf->is_passed_over = false;
 #define HM_OPTION(field, name, parser, fallback, values, help)                                     \
     (void)parser(fallback, &out_conf->field);
 #include "conf/options.def"
@@ -153,4 +164,13 @@ hm_conf_read(struct hm_conf *out_conf, hm_getenv_fn getenv_fn, int err_fd)
 #include "conf/options.def"
 #undef HM_OPTION
     return wrong_count;
+}
+
+void
+hm_conf_select(struct hm_conf *inout_conf, const char *exe_path)
+{
+    if (hm_glob_list_has(inout_conf->only, exe_path))
+        return;
+    inout_conf->is_passed_over = true;
+    inout_conf->backing = (struct hm_chain){ .kind = { HM_BACKING_4K }, .kind_count = 1 };
 }

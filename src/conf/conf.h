@@ -28,7 +28,9 @@ struct hm_chain {
 
 struct hm_conf {
     struct hm_chain backing;
+    bool is_passed_over; /* HUMA_ONLY does not mean this executable */
     size_t huge_start_bytes;
+    const char *only;  /* may point into the environment */
     const char *stats; /* "0" = no report; may point into the environment */
     bool verbose;
 };
@@ -44,6 +46,9 @@ void hm_conf_defaults(struct hm_conf *out_conf);
  * values are reported to descriptor `err_fd`, one line each, and leave the default in place.
  * Returns the number of wrong values. */
 unsigned hm_conf_read(struct hm_conf *out_conf, hm_getenv_fn getenv_fn, int err_fd);
+
+/* Obey HUMA_ONLY in the executable with this absolute path; "" if that is not known. */
+void hm_conf_select(struct hm_conf *inout_conf, const char *exe_path);
 
 /* Name of a backing as HUMA_BACKING spells it. */
 const char *hm_backing_name(enum hm_backing_kind kind);

@@ -126,6 +126,10 @@ long hm_os_read_all(int fd, char *buf, size_t cap_bytes);
  * pieces. Returns 0 or a negative errno. */
 int hm_os_read_lines(const char *path, void (*line)(void *arg, const char *text), void *arg);
 
+/* The absolute path of the running program, NUL-terminated; of a script, its interpreter. Returns 0
+ * or a negative errno, also if it is too long. */
+int hm_os_exe_path(char *buf, size_t cap_bytes);
+
 /* Open `path` for writing, created or emptied. Returns a descriptor or a negative errno. */
 int hm_os_create_file(const char *path);
 

@@ -93,6 +93,19 @@ hm_os_read_lines(const char *path, void (*line)(void *arg, const char *text), vo
     return rc;
 }
 
+int
+hm_os_exe_path(char *buf, size_t cap_bytes)
+{
+    ssize_t len_bytes = readlink("/proc/self/exe", buf, cap_bytes);
+
+    if (len_bytes < 0)
+        return -errno;
+    if ((size_t)len_bytes >= cap_bytes)
+        return -ENAMETOOLONG;
+    buf[len_bytes] = '\0';
+    return 0;
+}
+
 /* O_NONBLOCK: a FIFO without a reader is an error, not a wait for ever. */
 int
 hm_os_create_file(const char *path)

@@ -379,6 +379,52 @@ Test(backing, verbose_tells_each_reason_once, .init = cr_redirect_stderr)
     rig_fini(&rig);
 }
 
+/* Each reason that can come up on the way, and each once. */
+Test(backing, verbose_tells_all_reasons, .init = cr_redirect_stderr)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    rig.conf.verbose = true;
+    for (int i = 0; i < 2; i++) {
+        static const enum fake_call_kind kinds[] = { FAKE_ADVISE_HUGE, FAKE_COMMIT };
+
+        for (int k = 0; k < 2; k++) {
+            fake_os_fail(&rig.fake, kinds[k], 1, ENOMEM, false);
+            cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), 0);
+        }
+        fake_os_fail(&rig.fake, FAKE_COLLAPSE, 1, ENOMEM, false);
+        (void)hm_backing_collapse(&rig.heap.backing, addr, REGION);
+        rig.fake.room = (struct hm_room){ .limit_bytes = HM_GIB };
+        rig.fake.now_ns += 2000000000;
+        cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), 0);
+        rig.fake.room.limit_bytes = 0;
+        rig.fake.now_ns += 2000000000;
+    }
+    rig_chain(&rig, "4k");
+    cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), 0);
+    rig.conf.is_passed_over = true;
+    cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), 0);
+    cr_assert_stderr_eq_str(
+        "huma: no huge pages: the kernel refused madvise(MADV_HUGEPAGE); cure: see errno in "
+        "madvise(2); vm.max_map_count may be used up\n"
+        "huma: no huge pages: the kernel refused mprotect on address space that was reserved for "
+        "huge pages; cure: raise vm.max_map_count or, with vm.overcommit_memory=2, the commit "
+        "limit\n"
+        "huma: no huge pages: pages of the heap's first megabytes could not be collapsed into a "
+        "huge page; cure: free memory may be short or fragmented: echo 1 > "
+        "/proc/sys/vm/compact_memory\n"
+        "huma: no huge pages: a memory cgroup of this process is near its limit, and huge pages "
+        "round up; cure: raise memory.max or memory.high of the group; systemd: MemoryMax=, "
+        "MemoryHigh=\n"
+        "huma: no huge pages: HUMA_BACKING does not name a huge-page backing; cure: add thp to "
+        "HUMA_BACKING, or unset it\n"
+        "huma: no huge pages: HUMA_ONLY does not name this executable; cure: add its file name to "
+        "HUMA_ONLY, or unset it; of a script, that of the interpreter\n");
+    rig_fini(&rig);
+}
+
 /* Whoever requires huge pages is told why there is no memory, asked or not. */
 Test(backing, a_required_backing_that_fails_is_told, .init = cr_redirect_stderr)
 {

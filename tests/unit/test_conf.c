@@ -158,6 +158,30 @@ Test(conf, huge_start)
     }
 }
 
+Test(conf, only)
+{
+    static const char *const bad[] = { ":", "a::b", "a:", "[a", "a\\" };
+    struct hm_conf conf;
+    char said[256];
+
+    hm_conf_defaults(&conf);
+    hm_conf_select(&conf, "");
+    cr_expect(!conf.is_passed_over, "unless told otherwise, everybody is meant");
+    cr_expect_eq(read_one(&conf, "HUMA_ONLY", "perl:/opt/*/bin/db", said, sizeof(said)), 0);
+    hm_conf_select(&conf, "/opt/x/bin/db");
+    cr_expect(!conf.is_passed_over);
+    cr_expect_str_eq(chain_text(&conf.backing), "thp,4k");
+    hm_conf_select(&conf, "/usr/bin/sh");
+    cr_expect(conf.is_passed_over);
+    cr_expect_str_eq(chain_text(&conf.backing), "4k");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        cr_expect_eq(read_one(&conf, "HUMA_ONLY", bad[i], said, sizeof(said)), 1, "%s", bad[i]);
+        cr_expect_str_eq(conf.only, "*");
+    }
+    cr_expect_str_eq(said, "huma: HUMA_ONLY=a\\ is ignored: accepted is patterns separated by "
+                           "colons, with * ? [a-z] [!a-z] as in a shell; using *\n");
+}
+
 Test(conf, verbose)
 {
     static const char *const bad[] = { "2", "yes", "on", "01", "1 ", "true" };

@@ -109,3 +109,13 @@ Test(os_file, a_reused_descriptor_is_not_kept)
     hm_os_close(null_fd);
     hm_os_close(fd);
 }
+
+Test(os_file, the_path_of_this_program)
+{
+    char exe[512];
+
+    cr_assert_eq(hm_os_exe_path(exe, sizeof(exe)), 0);
+    cr_assert_eq(exe[0], '/');
+    cr_assert_not_null(strstr(exe, "test_os_file"));
+    cr_assert_eq(hm_os_exe_path(exe, 5), -ENAMETOOLONG);
+}

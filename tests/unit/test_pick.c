@@ -133,6 +133,24 @@ Test(pick, machines_whose_huge_pages_are_no_regions)
     }
 }
 
+/* Small processes that HUMA_ONLY passes over miss nothing. */
+Test(pick, passed_over)
+{
+    struct hm_geom geom = hm_os_geometry(4 * HM_KIB, 2 * HM_MIB);
+    struct hm_pick_in in = { .chain = &only_4k,
+                             .is_passed_over = true,
+                             .geom = &geom,
+                             .thp_mode = HM_THP_MADVISE,
+                             .heap_bytes = 8 * HM_MIB - 1,
+                             .huge_start_bytes = 8 * HM_MIB };
+
+    cr_assert_eq(hm_pick_backing(&in).kind, HM_BACKING_4K);
+    cr_assert_eq(hm_pick_backing(&in).reason, HM_REASON_HEAP_SMALL);
+    in.heap_bytes++;
+    cr_assert_eq(hm_pick_backing(&in).kind, HM_BACKING_4K);
+    cr_assert_eq(hm_pick_backing(&in).reason, HM_REASON_NOT_SELECTED);
+}
+
 /* A memory cgroup near its limit: eight huge pages, a sixteenth of the limit, a gigabyte at most;
  * and what is asked for must fit in on top. */
 Test(pick, room_in_a_memory_cgroup)
