@@ -71,6 +71,15 @@ grouped_heap() {
         env LD_PRELOAD=$lib smoke churn 72
 }
 
+# The same group, with blocks that are hardly used at the end: base pages, and nobody is killed.
+filled_heap() {
+    echo 0 >/sys/fs/cgroup/small/memory.swap.max
+    sh -c 'echo $$ >/sys/fs/cgroup/small/cgroup.procs; exec "$@"' - \
+        env LD_PRELOAD=$lib HUMA_STATS=/tmp/stats.json smoke dense 60 4 64 || return 1
+    grep -qx 'oom_kill 0' /sys/fs/cgroup/small/memory.events || return 1
+    tr -d ' \n' </tmp/stats.json | grep -E '"cgroup-room":[1-9]'
+}
+
 never_reason() {
     LD_PRELOAD=$lib HUMA_STATS=/tmp/stats.json smoke heap 64 1 || return 1
     tr -d ' \n' </tmp/stats.json | grep -E '"thp-never":[1-9]'
@@ -95,6 +104,7 @@ check "overcommit_memory=2" strict_heap
 check "ulimit -v, small blocks" limited_heap 1000
 check "ulimit -v, large blocks" limited_heap 1048576
 check "memory cgroup" grouped_heap
+check "memory cgroup, filled up" filled_heap
 echo "guest: up for $(cut -d' ' -f1 /proc/uptime) s"
 echo "HUMA-DONE $count"
 poweroff -f
