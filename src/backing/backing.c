@@ -56,6 +56,8 @@ count_reason(struct hm_backing *backing, enum hm_reason reason, size_t len_bytes
 /* ... and until this share of what is left before the limit is near was opened. */
 #define ROOM_GOOD_SHARE 4
 
+/* If it cannot be read just now (no descriptor is free), what was known before is still the best
+ * guess. */
 static void
 read_room(struct hm_backing *backing, uint64_t now_ns, size_t heap_bytes)
 {
@@ -63,10 +65,10 @@ read_room(struct hm_backing *backing, uint64_t now_ns, size_t heap_bytes)
     struct hm_room *room = &backing->room;
     uint64_t reserve_bytes;
 
-    os->room(os->ctx, room);
+    if (os->room(os->ctx, room) == 0)
+        backing->room_heap_bytes = heap_bytes;
     reserve_bytes = hm_pick_reserve_bytes(&backing->geom, room->limit_bytes);
     backing->room_ns = now_ns;
-    backing->room_heap_bytes = heap_bytes;
     backing->room_next_bytes = UINT64_MAX;
     if (room->limit_bytes != 0 && room->left_bytes > reserve_bytes)
         backing->room_next_bytes = (room->left_bytes - reserve_bytes) / ROOM_GOOD_SHARE;

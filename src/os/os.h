@@ -86,9 +86,9 @@ struct hm_os {
 
     enum hm_thp_mode (*thp_mode)(void *ctx);
 
-    /* Opens files: only while filters() says what it said at the start, and that was not
-     * HM_FILTERS_OPEN. Costs tens of microseconds. */
-    void (*room)(void *ctx, struct hm_room *out_room);
+    /* What the memory cgroups have left. Opens files: only while filters() says what it said at
+     * the start, and that was not HM_FILTERS_OPEN. Costs tens of microseconds. */
+    int (*room)(void *ctx, struct hm_room *out_room);
 
     enum hm_filters (*filters)(void *ctx);
 
@@ -150,7 +150,7 @@ bool hm_os_is_kept(const struct hm_kept_fd *kept);
 void hm_os_close(int fd);
 
 /* The room as it looks with `root` before the names of /proc and /sys: "", or a tree of a test. */
-void hm_os_room_under(const char *root, struct hm_room *out_room);
+int hm_os_room_under(const char *root, struct hm_room *out_room);
 
 /* --- addresses that may be anything (os_peek.c) --- */
 
@@ -176,7 +176,7 @@ int hm_os_map_meta(void *ctx, size_t len_bytes, void **out_mem);
 int hm_os_advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice);
 void hm_os_name(void *ctx, uintptr_t addr, size_t len_bytes, const char *name);
 enum hm_thp_mode hm_os_thp_mode(void *ctx);
-void hm_os_room(void *ctx, struct hm_room *out_room);
+int hm_os_room(void *ctx, struct hm_room *out_room);
 enum hm_filters hm_os_filters(void *ctx);
 int hm_os_scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout);
 uint64_t hm_os_now_ns(void *ctx);

@@ -190,33 +190,37 @@ look_at(struct group *group, struct hm_room *inout_room)
 
 /* --- for the table ---------------------------------------------------------------------------- */
 
-void
+int
 hm_os_room_under(const char *root, struct hm_room *out_room)
 {
     struct group group = { .files = NULL, .root = root };
     struct hm_fmt out = hm_fmt_init(group.file, sizeof(group.file), -1);
+    struct hm_room room = { .limit_bytes = 0 };
     char *slash = group.path;
+    int rc;
 
-    *out_room = (struct hm_room){ .limit_bytes = 0 };
     hm_fmt_str(&out, root);
     hm_fmt_str(&out, "/proc/self/cgroup");
-    if (hm_os_read_lines(group.file, membership_line, &group) != 0 || group.files == NULL)
-        return;
+    rc = hm_os_read_lines(group.file, membership_line, &group);
+    if (rc != 0)
+        return rc;
     /* A group that is not there is no end: in a container without a namespace of its own the path
      * is the host's, and only the last step, the mounted root, exists. */
-    while (slash != NULL) {
-        look_at(&group, out_room);
+    while (group.files != NULL && slash != NULL) {
+        look_at(&group, &room);
         slash = strrchr(group.path, '/');
         if (slash != NULL)
             *slash = '\0';
     }
+    *out_room = room;
+    return 0;
 }
 
-void
+int
 hm_os_room(void *ctx, struct hm_room *out_room)
 {
     (void)ctx;
-    hm_os_room_under("", out_room);
+    return hm_os_room_under("", out_room);
 }
 
 enum hm_filters

@@ -263,13 +263,15 @@ thp_mode(void *ctx)
     return fake->thp_mode;
 }
 
-static void
+static int
 room(void *ctx, struct hm_room *out_room)
 {
     struct fake_os *fake = ctx;
 
     fake->room_count++;
-    *out_room = fake->room;
+    if (fake->room_rc == 0)
+        *out_room = fake->room;
+    return fake->room_rc;
 }
 
 static enum hm_filters

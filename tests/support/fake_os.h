@@ -63,6 +63,7 @@ struct fake_os {
     /* settable */
     enum hm_thp_mode thp_mode;
     struct hm_room room;     /* of the memory cgroup */
+    int room_rc;             /* negative errno: it cannot be read */
     enum hm_filters filters; /* of system calls */
     uint64_t now_ns;
     uint64_t tick_ns;       /* added each time the clock is read */

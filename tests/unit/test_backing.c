@@ -293,6 +293,29 @@ Test(backing, the_room_shrinks_as_the_heap_grows)
     rig_fini(&rig);
 }
 
+/* No descriptor is free for a moment, near the limit. */
+Test(backing, what_was_known_stays_when_it_cannot_be_read)
+{
+    struct rig rig;
+    enum hm_backing_kind kind;
+    uintptr_t addr = begin(&rig, "thp,4k");
+
+    rig.fake.room_rc = -EMFILE;
+    cr_assert_eq(obtain(&rig, addr, 300 * HM_MIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_THP, "nothing is known yet");
+    rig.fake.room_rc = 0;
+    rig.fake.room = (struct hm_room){ .limit_bytes = HM_GIB, .left_bytes = 100 * HM_MIB };
+    rig.fake.now_ns += 2000000000;
+    cr_assert_eq(obtain(&rig, addr + REGION, 300 * HM_MIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_THP);
+    rig.fake.room_rc = -EMFILE;
+    rig.fake.now_ns += 2000000000;
+    cr_assert_eq(obtain(&rig, addr + 2 * REGION, 340 * HM_MIB, &kind), 0);
+    cr_assert_eq(kind, HM_BACKING_4K);
+    cr_assert_eq(hm_backing_room_bytes(&rig.heap.backing, 340 * HM_MIB), 60 * HM_MIB);
+    rig_fini(&rig);
+}
+
 /* Whoever locks itself in must not be ended because we open a file. */
 Test(backing, no_file_is_opened_once_a_filter_was_added)
 {
