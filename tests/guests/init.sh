@@ -59,6 +59,24 @@ strict_heap() {
     return $strict_rc
 }
 
+# Little is left of the commit limit: most of it must be had, then NULL and ENOMEM. A guest is alone
+# on its machine, so nobody else takes of it.
+committed_heap() {
+    echo 2 >/proc/sys/vm/overcommit_memory
+    echo 0 >/proc/sys/vm/admin_reserve_kbytes
+    echo 0 >/proc/sys/vm/user_reserve_kbytes
+    echo $(($(awk '$1 == "Committed_AS:" { print $2 }' /proc/meminfo) + 131072)) \
+        >/proc/sys/vm/overcommit_kbytes
+    # What is on tmpfs counts, too; on ramfs it does not.
+    mkdir -p /ram && mount -t ramfs ram /ram
+    huma grow 4096 "$1" >/ram/grown
+    echo 0 >/proc/sys/vm/overcommit_memory
+    expect got_mib ge 96 cat /ram/grown && grep -qx 'refused yes' /ram/grown
+    committed_rc=$?
+    umount /ram
+    return $committed_rc
+}
+
 # Half the room and more must be had, then NULL and ENOMEM.
 limited_heap() { (ulimit -v 262144 && expect got_mib ge 160 huma grow 1024 "$1"); }
 
@@ -101,6 +119,9 @@ for mode in always madvise never; do
 done
 echo madvise >$thp
 check "overcommit_memory=2" strict_heap
+for block_bytes in 1000 40000 1048576 40000000; do
+    check "commit limit, blocks of $block_bytes" committed_heap $block_bytes
+done
 check "ulimit -v, small blocks" limited_heap 1000
 check "ulimit -v, large blocks" limited_heap 1048576
 check "memory cgroup" grouped_heap

@@ -275,9 +275,10 @@ run_dense(size_t want_bytes, int thread_count, size_t sparse_bytes)
     return 0;
 }
 
-/* Blocks until malloc says no or limit_bytes are there; then the figures. */
-static struct block *
-grow(size_t limit_bytes, size_t block_bytes)
+/* Blocks until malloc says no or limit_bytes are there; frees all, then prints the figures: where
+ * no memory is left, files on tmpfs cannot be written. */
+static void
+grow_and_free(size_t limit_bytes, size_t block_bytes)
 {
     struct block *first = NULL;
     size_t got_bytes = 0;
@@ -295,8 +296,8 @@ grow(size_t limit_bytes, size_t block_bytes)
     check_blocks(first);
     if (error && error != ENOMEM)
         fail("malloc returned NULL, errno is not ENOMEM");
+    free_blocks(first);
     printf("got_mib %zu\nrefused %s\n", got_bytes >> 20, error ? "yes" : "no");
-    return first;
 }
 
 /* Memory is to be had again. */
@@ -313,7 +314,7 @@ expect_block(size_t block_bytes)
 static int
 run_grow(size_t limit_bytes, size_t block_bytes)
 {
-    free_blocks(grow(limit_bytes, block_bytes));
+    grow_and_free(limit_bytes, block_bytes);
     expect_block(block_bytes);
     return 0;
 }
@@ -352,7 +353,7 @@ run_crowd(size_t limit_bytes, size_t block_bytes)
     size_t count = max_map_count();
     (void)run_filler(&before);
     char *area = use_up_mappings(count, page_bytes);
-    free_blocks(grow(limit_bytes, block_bytes));
+    grow_and_free(limit_bytes, block_bytes);
     check_blocks(before.first);
     free_blocks(before.first);
     if (munmap(area, count * page_bytes))
