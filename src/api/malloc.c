@@ -151,10 +151,9 @@ free_foreign(uintptr_t addr)
 /* NULL, foreign blocks, blocks of other threads, blocks of full spans, large blocks, and misuse.
  * Next on the free walk: hm_tcache_free_slow (cache/tcache.c) or hm_large_free (span/large.c). */
 static HM_NOINLINE void
-free_slow(uintptr_t addr)
+free_slow(uintptr_t addr, struct hm_span *span)
 {
     int saved_errno = errno;
-    struct hm_span *span = hm_pagemap_get(&hm_process.heap.pagemap, addr);
 
     if (addr == 0)
         return;
@@ -179,7 +178,7 @@ free_far(uintptr_t addr)
 
     if (HM_UNLIKELY(span == NULL) || HM_UNLIKELY(hm_load(&span->owner) != hm_thread_id())
         || HM_UNLIKELY(!hm_tcache_free(span, addr)))
-        free_slow(addr);
+        free_slow(addr, span);
 }
 
 /* `span` is what the first leaf has for the address. Next on the free walk: hm_tcache_free
@@ -191,7 +190,7 @@ free_near(uintptr_t addr, struct hm_span *span)
         free_far(addr);
     else if (HM_UNLIKELY(hm_load(&span->owner) != hm_thread_id())
              || HM_UNLIKELY(!hm_tcache_free(span, addr)))
-        free_slow(addr);
+        free_slow(addr, span);
 }
 
 /* The way of most frees: the block lies in a span of this thread. Next on the free walk:

@@ -141,7 +141,8 @@ hm_remote_free(struct hm_pool *pool, struct hm_span *span, uintptr_t addr)
         hm_span_mend(span);
         hm_lock_give(&pool->heap->lock);
     }
-    if (!hm_span_is_live(span, addr))
+    if (slot_idx >= span->slot_count
+        || (HM_UNLIKELY(hm_load(&slot->mark) == span) && !hm_span_is_live(span, addr)))
         hm_span_misuse(span, addr, "free()");
     hm_store(&slot->mark, span);
     /* acq_rel: what this thread wrote to the block comes before its next use. */
