@@ -83,9 +83,9 @@ fill_freed(struct hm_span *span, uintptr_t addr)
 static HM_NOINLINE void *
 alloc_over(size_t size_bytes)
 {
-    void *mem = size_bytes > hm_process.small_max_bytes
-                    ? alloc_large(size_bytes, ALIGN_MIN_BYTES, NULL)
-                    : alloc_small(size_bytes);
+    bool is_large = size_bytes > HM_SMALL_MAX_BYTES
+                    || hm_cutoff_is_direct(&hm_process.heap.cutoff, size_bytes, ALIGN_MIN_BYTES);
+    void *mem = is_large ? alloc_large(size_bytes, ALIGN_MIN_BYTES, NULL) : alloc_small(size_bytes);
 
     return fill_new(mem, size_bytes);
 }
@@ -98,7 +98,7 @@ malloc_slow(size_t size_bytes)
     struct hm_tcache *cache = hm_thread_cache;
     void *mem;
 
-    if (size_bytes > hm_load(&hm_process.cached_max_bytes))
+    if (size_bytes >= hm_load(&hm_process.cached_end_bytes))
         return alloc_over(size_bytes);
     if (HM_UNLIKELY(cache == &hm_tcache_empty))
         return alloc_small(size_bytes);
@@ -308,6 +308,30 @@ realloc_foreign(uintptr_t addr, size_t size)
     return mem != NULL ? mem : (void *)addr;
 }
 
+/* A large block that has to remain what it is, direct or not, on new pages. NULL if it cannot grow
+ * for want of memory; if it is to shrink, it stays as it is. */
+static void *
+move_large(struct hm_span *span, void *ptr, size_t new_bytes)
+{
+    size_t old_bytes = span->slot_bytes;
+    void *mem = hm_large_obtain(&hm_process.heap, new_bytes);
+
+    if (mem == NULL)
+        return new_bytes <= old_bytes ? ptr : NULL;
+    memcpy(mem, ptr, old_bytes < new_bytes ? old_bytes : new_bytes);
+    hm_large_replace(&hm_process.heap, span, (uintptr_t)ptr, (uintptr_t)mem, new_bytes);
+    return mem;
+}
+
+/* Whether a block in a slot may stay there. One that shrinks never becomes direct. */
+static bool
+fits_slot(const struct hm_span *span, size_t size_bytes)
+{
+    return size_bytes <= span->slot_bytes
+           && (size_bytes >= span->slot_bytes / 2 || hm_class_of(size_bytes) == span->class_idx
+               || hm_cutoff_is_direct(&hm_process.heap.cutoff, size_bytes, ALIGN_MIN_BYTES));
+}
+
 /* Stays in place while the new size needs at least half of the room that the block has, or nothing
  * smaller is to be had. */
 HM_EXPORT void *
@@ -328,12 +352,14 @@ realloc(void *ptr, size_t size)
         return realloc_foreign(addr, size);
     room_bytes = span->slot_bytes;
     if (span->kind == HM_SPAN_SLOTS) {
-        if (size <= room_bytes && (size >= room_bytes / 2 || hm_class_of(size) == span->class_idx))
+        if (fits_slot(span, size))
             return ptr;
     } else {
         int saved_errno = errno;
         void *mem = hm_large_resize(&hm_process.heap, span, addr, size);
 
+        if (mem == NULL && hm_large_must_stay(&hm_process.heap, span, size))
+            mem = move_large(span, ptr, size);
         errno = saved_errno;
         if (mem != NULL)
             return mem;
@@ -364,11 +390,15 @@ alloc_aligned(size_t align_bytes, size_t size_bytes)
         return malloc(size_bytes);
     if (!hm_process_start())
         return no_memory();
-    if (align_bytes <= hm_page_bytes(&hm_process.heap.geom))
+    if (align_bytes <= hm_page_bytes(&hm_process.heap.geom)
+        && !hm_cutoff_is_direct(&hm_process.heap.cutoff, size_bytes, align_bytes))
         class_idx = hm_class_of_aligned(size_bytes, align_bytes);
-    if (class_idx < HM_CLASS_COUNT && hm_class_bytes(class_idx) <= hm_process.small_max_bytes)
+    if (class_idx == HM_CLASS_COUNT)
+        mem = alloc_large(size_bytes, align_bytes, NULL);
+    else if (hm_class_bytes(class_idx) < hm_load(&hm_process.small_end_bytes))
         return malloc(hm_class_bytes(class_idx));
-    mem = alloc_large(size_bytes != 0 ? size_bytes : 1, align_bytes, NULL);
+    else /* the slot is over the cutoff, the request is not */
+        mem = alloc_small(hm_class_bytes(class_idx));
     return fill_new(mem, size_bytes);
 }
 

@@ -33,8 +33,8 @@ struct hm_process hm_process = {
     .lock.later = { &hm_process.spare_lock, &hm_process.heap.lock },
     .spare_lock.later = { &hm_process.lock, &hm_process.heap.lock },
 #endif
-    .small_max_bytes = HM_SMALL_MAX_BYTES,
-    .cached_max_bytes = HM_SMALL_MAX_BYTES,
+    .small_end_bytes = HM_SMALL_MAX_BYTES + 1,
+    .cached_end_bytes = HM_SMALL_MAX_BYTES + 1,
     .report.fd = -1,
 };
 
@@ -157,8 +157,12 @@ select_program(void)
 static void
 read_options(void)
 {
+    struct hm_glibc glibc;
+
     (void)hm_conf_read(&hm_process.conf, read_env, STDERR_FILENO);
     select_program();
+    hm_glibc_read(&glibc, read_env);
+    hm_process_tune(&glibc);
     if (strcmp(hm_process.conf.stats, "1") == 0) {
         (void)hm_os_keep_fd(STDERR_FILENO, &hm_process.report);
     } else if (strcmp(hm_process.conf.stats, "0") != 0) {
@@ -197,13 +201,21 @@ configure(void)
         watch_thread(hm_thread_cache);
 }
 
+bool
+hm_process_configure(void)
+{
+    if (!hm_process_start())
+        return false;
+    configure();
+    return true;
+}
+
 __attribute__((constructor)) static void
 on_load(void)
 {
     int saved_errno = errno;
 
-    if (hm_process_start())
-        configure();
+    (void)hm_process_configure();
     hm_foreign_init(&hm_process.foreign);
     errno = saved_errno;
 }
@@ -255,25 +267,29 @@ static void
 close_classes(void)
 {
     struct hm_tcache *cache = hm_thread_cache;
-    size_t max_bytes = hm_process.perturb == 0 ? hm_process.small_max_bytes : 0;
+    size_t end_bytes = hm_process.perturb == 0 ? hm_process.small_end_bytes : 0;
     unsigned open_count = 0;
 
     if (!hm_process_start())
         return;
-    while (open_count < HM_CLASS_COUNT && hm_class_bytes(open_count) <= max_bytes)
+    while (open_count < HM_CLASS_COUNT && hm_class_bytes(open_count) < end_bytes)
         open_count++;
     hm_lock_take(&hm_process.heap.lock);
     hm_process.pool.open_count = open_count;
     hm_lock_give(&hm_process.heap.lock);
-    hm_store(&hm_process.cached_max_bytes, max_bytes);
+    hm_store(&hm_process.cached_end_bytes, end_bytes);
     if (cache != EMPTY)
         hm_tcache_close(cache, open_count, fast_id());
 }
 
 void
-hm_process_set_small_max(size_t size_bytes)
+hm_process_set_small_end(size_t size_bytes)
 {
-    hm_process.small_max_bytes = size_bytes < HM_SMALL_MAX_BYTES ? size_bytes : HM_SMALL_MAX_BYTES;
+    if (size_bytes > HM_SMALL_MAX_BYTES)
+        size_bytes = HM_SMALL_MAX_BYTES + 1;
+    if (size_bytes == hm_process.small_end_bytes)
+        return;
+    hm_store(&hm_process.small_end_bytes, size_bytes);
     close_classes();
 }
 

@@ -5,6 +5,7 @@
 
 #include "api/foreign.h"
 #include "cache/thread.h"
+#include "conf/glibc.h"
 #include "stats/stats.h"
 
 #define HM_OPERATOR_COUNT 20 /* of new and delete in C++20 */
@@ -20,8 +21,9 @@ struct hm_process {
     unsigned exit_key;         /* pthread key whose destructor retires a thread's cache */
     struct hm_tcache *spare;   /* for threads past that destructor, or without memory for one */
     struct hm_lock spare_lock; /* protects the spare cache (rank 1, never with `lock`) */
-    size_t small_max_bytes;    /* larger requests get pages of their own */
-    size_t cached_max_bytes;   /* larger ones do not come from the thread's cache by themselves */
+    size_t small_end_bytes;    /* requests from here on may be direct, or are for no size class */
+    size_t cached_end_bytes;   /* from here on they do not come from the thread's cache by
+                                  themselves */
     unsigned char perturb;     /* M_PERTURB: fills freed blocks, inverted new ones; 0: off */
     struct hm_foreign foreign; /* blocks of glibc's malloc that came to us */
     struct hm_kept_fd report;  /* stderr as it was at start; none: no text report */
@@ -42,9 +44,9 @@ extern __thread struct hm_tcache *hm_thread_cache
  * memory, or if the thread is ending; then hm_process_alloc_spare serves. */
 struct hm_tcache *hm_process_attach(void);
 
-/* Give requests over `size_bytes` pages of their own, also if a size class would hold them. As with
- * all of mallopt, other threads may notice late. */
-void hm_process_set_small_max(size_t size_bytes);
+/* Ask the cutoff about requests of `size_bytes` and more, also if a size class would hold them. As
+ * with all of mallopt, other threads may notice late. */
+void hm_process_set_small_end(size_t size_bytes);
 
 /* Fill blocks when they come and go, as mallopt(M_PERTURB) says; from now on every call of this
  * thread, and of those that are new, takes a slow path. */
@@ -52,6 +54,12 @@ void hm_process_set_perturb(int byte);
 
 /* Make sure that the heap exists. Returns false if there is no memory for it. */
 bool hm_process_start(void);
+
+/* The same, and that options are read if libc is up. */
+bool hm_process_configure(void);
+
+/* Set what is given. */
+void hm_process_tune(const struct hm_glibc *glibc);
 
 /* A slot from the spare cache; NULL if there is no memory. */
 void *hm_process_alloc_spare(unsigned class_idx);

@@ -14,6 +14,7 @@ hm_heap_init(struct hm_heap *heap, const struct hm_os *os, const struct hm_conf 
     hm_meta_init(&heap->meta, os);
     hm_backing_init(&heap->backing, os, conf, geom);
     hm_list_init(&heap->spans);
+    hm_cutoff_init(&heap->cutoff);
     heap->fits
         = hm_meta_alloc(&heap->meta, list_count * sizeof(struct hm_region *), sizeof(void *));
     heap->fits_map = hm_meta_alloc(&heap->meta, HM_BITMAP_WORDS(list_count) * sizeof(uint64_t),

@@ -11,6 +11,7 @@
 
 #include "backing/backing.h"
 #include "base/list.h"
+#include "heap/cutoff.h"
 #include "heap/meta.h"
 #include "heap/pagemap.h"
 #include "heap/region.h"
@@ -52,6 +53,8 @@ struct hm_heap {
     size_t direct_bytes;
     size_t direct_kind_bytes[HM_BACKING_KINDS]; /* the same by backing asked for */
     size_t direct_count;
+
+    struct hm_cutoff cutoff; /* which blocks are direct, whichever pages they lie on */
 
     /* spans (span/span.c) */
     struct hm_list spans;           /* every live span */

@@ -110,16 +110,20 @@ discard_loose_pages(struct hm_heap *heap)
     return given_bytes;
 }
 
-/* How many empty regions may stay. Near the limit of a memory cgroup they are lacking where they
- * cannot serve: in mappings of their own, and outside of the heap. */
+/* How many empty regions may stay: more if the program set a higher trim threshold. Near the limit
+ * of a memory cgroup they are lacking where they cannot serve: in mappings of their own, and
+ * outside of the heap. */
 static size_t
 keep_limit(const struct hm_heap *heap)
 {
     size_t min_count = KEPT_MIN_BYTES >> heap->geom.region_shift;
     size_t keep_count = (min_count > 0 ? min_count : 1) + heap->open_count / KEPT_SHARE;
+    size_t floor_count = heap->cutoff.keep_bytes >> heap->geom.region_shift;
     uint64_t room_bytes = hm_backing_room_bytes(&heap->backing, hm_heap_bytes(heap));
     uint64_t room_count = room_bytes / ROOM_SHARE >> heap->geom.region_shift;
 
+    if (keep_count < floor_count)
+        keep_count = floor_count;
     return keep_count < room_count ? keep_count : (size_t)room_count;
 }
 
@@ -148,7 +152,8 @@ hm_purge_emptied(struct hm_heap *heap, size_t emptied_count)
     for (size_t i = 0; i < emptied_count && heap->kept->backing == HM_BACKING_4K; i++) {
         size_t before_count = heap->kept_count;
 
-        if (hm_backing_wants_huge(&heap->backing, hm_heap_bytes(heap)))
+        if (heap->cutoff.keep_bytes != SIZE_MAX
+            && hm_backing_wants_huge(&heap->backing, hm_heap_bytes(heap)))
             (void)close_region(heap, heap->kept);
         if (heap->kept_count == before_count || heap->kept == NULL)
             break;
@@ -157,7 +162,8 @@ hm_purge_emptied(struct hm_heap *heap, size_t emptied_count)
         (void)close_oldest(heap, keep_limit(heap));
     if (keep_bytes < DIRTY_MIN_BYTES)
         keep_bytes = DIRTY_MIN_BYTES;
-    if (hm_pages_to_bytes(&heap->geom, heap->dirty_free_pages) > keep_bytes)
+    if (hm_pages_to_bytes(&heap->geom, heap->dirty_free_pages) > keep_bytes
+        && hm_pages_to_bytes(&heap->geom, heap->dirty_free_pages) > heap->cutoff.keep_bytes)
         (void)discard_loose_pages(heap);
 }
 

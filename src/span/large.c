@@ -8,6 +8,15 @@
 
 #include "heap/direct.h"
 
+/* The alignment of malloc, as far as the cutoff goes. */
+#define MALLOC_ALIGN_BYTES ((size_t)16)
+
+static bool
+is_direct(const struct hm_span *span)
+{
+    return span->charge.mapped_bytes != 0;
+}
+
 static void
 enter(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t len_pages)
 {
@@ -17,7 +26,7 @@ enter(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t len_pag
     span->end_addr = addr + hm_pages_to_bytes(&heap->geom, len_pages);
     span->len_pages = len_pages;
     span->slot_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
-    hm_list_init(&span->link);
+    span->charge = (struct hm_charge){ 0 };
     hm_list_add_last(&heap->spans, &span->all_link);
     heap->span_count++;
 }
@@ -70,9 +79,17 @@ give_pages(struct hm_heap *heap, struct hm_span *span)
     hm_span_recycle(heap, span);
 }
 
-static void *
-alloc_locked(struct hm_heap *heap, size_t len_pages, size_t align_bytes, bool *out_is_zero)
+/* A block has a page at least, so that its address is its own. */
+static size_t
+pages_for(const struct hm_heap *heap, size_t size_bytes)
 {
+    return hm_bytes_to_pages_up(&heap->geom, size_bytes != 0 ? size_bytes : 1);
+}
+
+static struct hm_span *
+alloc_locked(struct hm_heap *heap, size_t size_bytes, size_t align_bytes, bool *out_is_zero)
+{
+    size_t len_pages = pages_for(heap, size_bytes);
     struct hm_span *span = hm_span_obtain(heap, 0);
 
     if (span == NULL)
@@ -85,26 +102,50 @@ alloc_locked(struct hm_heap *heap, size_t len_pages, size_t align_bytes, bool *o
         give_pages(heap, span);
         return NULL;
     }
-    return (void *)span->base;
+    return span;
+}
+
+/* More than half the address space is out of the question; no later sum can overflow. */
+static bool
+is_absurd(size_t bytes)
+{
+    return bytes > PTRDIFF_MAX / 2;
+}
+
+static void *
+alloc(struct hm_heap *heap, size_t size_bytes, size_t align_bytes, bool *out_is_zero,
+      bool may_be_direct)
+{
+    struct hm_span *span;
+    void *mem = NULL;
+    bool is_zero;
+
+    if (is_absurd(size_bytes) || is_absurd(align_bytes))
+        return NULL;
+    hm_lock_take(&heap->lock);
+    span = alloc_locked(heap, size_bytes, align_bytes, &is_zero);
+    if (span != NULL) {
+        mem = (void *)span->base;
+        if (may_be_direct && hm_cutoff_is_direct(&heap->cutoff, size_bytes, align_bytes))
+            span->charge
+                = hm_cutoff_add(&heap->cutoff, size_bytes, align_bytes, hm_page_bytes(&heap->geom));
+    }
+    hm_lock_give(&heap->lock);
+    if (mem != NULL && out_is_zero != NULL)
+        *out_is_zero = is_zero;
+    return mem;
 }
 
 void *
 hm_large_alloc(struct hm_heap *heap, size_t size_bytes, size_t align_bytes, bool *out_is_zero)
 {
-    size_t len_pages;
-    bool is_zero;
-    void *mem;
+    return alloc(heap, size_bytes, align_bytes, out_is_zero, true);
+}
 
-    /* More than half the address space is out of the question; no later sum can overflow. */
-    if (size_bytes > PTRDIFF_MAX / 2 || align_bytes > PTRDIFF_MAX / 2)
-        return NULL;
-    len_pages = hm_bytes_to_pages_up(&heap->geom, size_bytes);
-    hm_lock_take(&heap->lock);
-    mem = alloc_locked(heap, len_pages, align_bytes, &is_zero);
-    hm_lock_give(&heap->lock);
-    if (mem != NULL && out_is_zero != NULL)
-        *out_is_zero = is_zero;
-    return mem;
+void *
+hm_large_obtain(struct hm_heap *heap, size_t size_bytes)
+{
+    return alloc(heap, size_bytes, MALLOC_ALIGN_BYTES, NULL, false);
 }
 
 /* Take heap->lock, and abort if `addr` is no live block: `span` may have been freed since it was
@@ -123,6 +164,8 @@ void
 hm_large_free(struct hm_heap *heap, struct hm_span *span, uintptr_t addr)
 {
     lock_live(heap, span, addr, "free()");
+    if (is_direct(span))
+        hm_cutoff_remove(&heap->cutoff, &span->charge);
     (void)hm_pagemap_set(&heap->pagemap, &heap->meta, addr, 1, NULL);
     give_pages(heap, span);
     hm_lock_give(&heap->lock);
@@ -157,27 +200,64 @@ resize_run(struct hm_heap *heap, struct hm_span *span, size_t len_pages)
     return true;
 }
 
+static bool
+resize_pages(struct hm_heap *heap, struct hm_span *span, size_t len_pages)
+{
+    if (span->kind == HM_SPAN_MAPPED)
+        return resize_mapping(heap, span, len_pages);
+    return hm_pages_to_bytes(&heap->geom, len_pages) < HM_DIRECT_MIN_BYTES
+           && resize_run(heap, span, len_pages);
+}
+
 void *
 hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t size_bytes)
 {
+    size_t page_bytes = hm_page_bytes(&heap->geom);
+    void *mem = NULL;
     size_t len_pages;
-    bool is_done;
 
-    if (size_bytes <= HM_SMALL_MAX_BYTES || size_bytes > PTRDIFF_MAX / 2)
+    if (is_absurd(size_bytes))
         return NULL;
-    len_pages = hm_bytes_to_pages_up(&heap->geom, size_bytes);
+    len_pages = pages_for(heap, size_bytes);
     lock_live(heap, span, addr, "realloc()");
-    if (span->kind == HM_SPAN_MAPPED)
-        is_done = resize_mapping(heap, span, len_pages);
-    else
-        is_done = hm_pages_to_bytes(&heap->geom, len_pages) < HM_DIRECT_MIN_BYTES
-                  && resize_run(heap, span, len_pages);
-    if (is_done) {
+    if ((size_bytes > HM_SMALL_MAX_BYTES || hm_large_must_stay(heap, span, size_bytes))
+        && resize_pages(heap, span, len_pages)) {
+        if (is_direct(span))
+            hm_cutoff_resize(&heap->cutoff, &span->charge, size_bytes, page_bytes);
+        else if (len_pages > span->len_pages
+                 && hm_cutoff_is_direct(&heap->cutoff, size_bytes, MALLOC_ALIGN_BYTES))
+            span->charge = hm_cutoff_add(&heap->cutoff, size_bytes, MALLOC_ALIGN_BYTES, page_bytes);
         span->len_pages = len_pages;
         span->slot_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
         span->end_addr = span->base + span->slot_bytes;
+        mem = (void *)span->base;
     }
-    addr = span->base;
     hm_lock_give(&heap->lock);
-    return is_done ? (void *)addr : NULL;
+    return mem;
+}
+
+bool
+hm_large_must_stay(const struct hm_heap *heap, const struct hm_span *span, size_t size_bytes)
+{
+    if (is_absurd(size_bytes))
+        return false;
+    return is_direct(span)
+           || (size_bytes <= span->slot_bytes
+               && hm_cutoff_is_direct(&heap->cutoff, size_bytes, MALLOC_ALIGN_BYTES));
+}
+
+void
+hm_large_replace(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, uintptr_t new_addr,
+                 size_t size_bytes)
+{
+    struct hm_span *new_span = hm_pagemap_get(&heap->pagemap, new_addr);
+
+    lock_live(heap, span, addr, "realloc()");
+    if (is_direct(span)) {
+        new_span->charge = span->charge;
+        hm_cutoff_resize(&heap->cutoff, &new_span->charge, size_bytes, hm_page_bytes(&heap->geom));
+    }
+    (void)hm_pagemap_set(&heap->pagemap, &heap->meta, addr, 1, NULL);
+    give_pages(heap, span);
+    hm_lock_give(&heap->lock);
 }

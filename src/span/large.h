@@ -1,32 +1,50 @@
 /* SPDX-License-Identifier: MIT */
-/* large.h - blocks over the largest size class: one span each.
+/* large.h - blocks over the largest size class, and direct ones of any size: one span each.
  *
  * Problem     Medium blocks must be packed into huge pages at the grain of a base page; the largest
- *             want a mapping of their own.
+ *             want a mapping of their own. And glibc's notion of a mapped block (heap/cutoff.h)
+ *             must hold whichever of both it is.
  * Idea        A span struct without slots describes the block, on a run of the page heap or a
- *             mapping.
- * Locking     All functions take heap->lock.
+ *             mapping. It says apart from that whether the block is direct, and keeps that through
+ *             every resize.
+ * Locking     All functions take heap->lock unless they say otherwise.
  */
 #ifndef HM_SPAN_LARGE_H
 #define HM_SPAN_LARGE_H
 
 #include "span/span.h"
 
-/* Allocate a block of at least `size_bytes` (at least 1) at a multiple of `align_bytes` (a power of
- * two).
+/* Allocate a block of at least `size_bytes` at a multiple of `align_bytes` (a power of two): a
+ * direct one if the cutoff says so.
  *   out_is_zero  [out] whether every byte reads as zero; may be NULL
  * Returns NULL if there is no memory. Next on the allocation walk: hm_pheap_take (heap/pheap.c) or
  * hm_direct_map (heap/direct.c). */
 void *hm_large_alloc(struct hm_heap *heap, size_t size_bytes, size_t align_bytes,
                      bool *out_is_zero);
 
-/* Free the block at `addr`, whose span was found to be `span`. Aborts if it is no live block. Next
- * on the free walk: hm_pheap_give (heap/pheap.c) or hm_direct_unmap (heap/direct.c). */
+/* Free the block at `addr`, whose span was found to be `span`. Aborts if it is no live block. May
+ * move the cutoff. Next on the free walk: hm_pheap_give (heap/pheap.c) or hm_direct_unmap
+ * (heap/direct.c). */
 void hm_large_free(struct hm_heap *heap, struct hm_span *span, uintptr_t addr);
 
-/* Resize without copying, if that can be done. Returns the block, which may have moved, or NULL and
- * nothing changed. Aborts if `addr` is no live block. */
+/* Resize without copying, if that can be done. A direct block stays one; another that grows past
+ * the cutoff becomes one. Returns the block, which may have moved, or NULL and nothing changed.
+ * Aborts if `addr` is no live block. */
 void *hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr,
                       size_t size_bytes);
+
+/* Where hm_large_resize returned NULL: may the block not be exchanged for a new one, because
+ * allocating that would decide anew whether it is direct? Then the bytes go to pages from
+ * hm_large_obtain, and hm_large_replace makes them the block. Takes no lock: for who holds the
+ * block. */
+bool hm_large_must_stay(const struct hm_heap *heap, const struct hm_span *span, size_t size_bytes);
+
+/* A block that is not direct, whatever the cutoff says; NULL if there is no memory. */
+void *hm_large_obtain(struct hm_heap *heap, size_t size_bytes);
+
+/* The block at `new_addr`, from hm_large_obtain, takes the place of the one at `addr`, which is
+ * freed without moving the cutoff. Aborts if `addr` is no live block. */
+void hm_large_replace(struct hm_heap *heap, struct hm_span *span, uintptr_t addr,
+                      uintptr_t new_addr, size_t size_bytes);
 
 #endif

@@ -66,8 +66,11 @@ struct hm_span {
     uint64_t slot_bytes;   /* slot size, or usable size of a large block; const for slots */
 
     /* the rest: a second line */
-    struct hm_tcache *home;       /* the cache that owns it, NULL for orphans and large; atomic */
-    struct hm_list link;          /* in a list of its cache, or of orphans; owner */
+    struct hm_tcache *home; /* the cache that owns it, NULL for orphans and large; atomic */
+    union {
+        struct hm_list link;     /* slots: in a list of its cache, or of orphans; owner */
+        struct hm_charge charge; /* large block: what it counts for if direct; heap->lock */
+    };
     struct hm_list all_link;      /* in heap->spans; heap->lock */
     uintptr_t base;               /* address of the run or block; const */
     struct hm_region *region;     /* where the run starts; NULL if mapped; const */

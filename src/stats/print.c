@@ -115,7 +115,7 @@ hm_stats_print_text(const struct hm_stats *stats, struct hm_fmt *out)
     put_size_row(out, "heap", stats->heap_bytes, "  pages that hold them");
     put_kernel_rows(stats, out);
     put_backing_rows(stats, out);
-    put_count_row(out, "direct blocks", stats->direct_count, "  at or over the cutoff");
+    put_count_row(out, "direct blocks", stats->direct_count, "  that glibc would have mapped");
     put_size_row(out, "in them", stats->direct_bytes, "");
     put_size_row(out, "cutoff", stats->cutoff_bytes, "");
     put_count_row(out, "spans of slots", stats->span_count[HM_SPAN_SLOTS], "");

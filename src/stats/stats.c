@@ -20,11 +20,19 @@ add_spans(struct hm_heap *heap, struct hm_stats *stats)
             continue;
         }
         stats->live_bytes += span->slot_bytes;
-        if (span->slot_bytes >= stats->cutoff_bytes) {
-            stats->direct_count++;
-            stats->direct_bytes += span->slot_bytes;
-        }
+        if (span->charge.mapped_bytes != 0)
+            stats->direct_page_bytes += span->slot_bytes;
     }
+}
+
+static void
+add_cutoff(const struct hm_cutoff *cutoff, struct hm_stats *stats)
+{
+    stats->direct_count = cutoff->live_count;
+    stats->direct_bytes = cutoff->live_bytes;
+    stats->max_direct_count = cutoff->max_live_count;
+    stats->max_direct_bytes = cutoff->max_live_bytes;
+    stats->cutoff_bytes = cutoff->mmap_threshold_bytes;
 }
 
 static void
@@ -62,18 +70,20 @@ void
 hm_stats_read(struct hm_pool *pool, bool ask_kernel, struct hm_stats *out_stats)
 {
     struct hm_heap *heap = pool->heap;
-    struct hm_stats stats = { .cutoff_bytes = HM_CUTOFF_BYTES };
+    struct hm_stats stats = { 0 };
     struct hm_residency meta = { 0 };
 
     hm_lock_take(&heap->lock);
     add_spans(heap, &stats);
     add_regions(heap, &stats);
+    add_cutoff(&heap->cutoff, &stats);
     if (ask_kernel)
         stats.has_kernel
             = ask_residency(heap, &stats.kernel) && hm_meta_scan(&heap->meta, &meta) == 0;
     stats.heap_bytes = hm_heap_bytes(heap);
     for (unsigned reason = 0; reason < HM_REASON_COUNT; reason++)
         stats.reason_count[reason] = heap->backing.reason_count[reason];
+    stats.reserved_bytes = (heap->extent_regions << heap->geom.region_shift) + heap->direct_bytes;
     stats.kept_bytes = heap->kept_count << heap->geom.region_shift;
     stats.discarded_bytes = heap->discarded_bytes;
     stats.discard_calls = heap->discard_calls;
@@ -84,4 +94,21 @@ hm_stats_read(struct hm_pool *pool, bool ask_kernel, struct hm_stats *out_stats)
     stats.adopted_count = pool->adopted_count;
     hm_lock_give(&heap->lock);
     *out_stats = stats;
+}
+
+void
+hm_stats_read_free_slots(struct hm_pool *pool, uint64_t out_count[HM_CLASS_COUNT])
+{
+    struct hm_heap *heap = pool->heap;
+
+    for (unsigned i = 0; i < HM_CLASS_COUNT; i++)
+        out_count[i] = 0;
+    hm_lock_take(&heap->lock);
+    for (struct hm_list *link = heap->spans.next; link != &heap->spans; link = link->next) {
+        struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
+
+        if (span->kind == HM_SPAN_SLOTS)
+            out_count[span->class_idx] += span->slot_count - hm_span_live_count(span);
+    }
+    hm_lock_give(&heap->lock);
 }

@@ -7,18 +7,22 @@
 #include "cache/thread.h"
 
 struct hm_stats {
-    uint64_t live_bytes;    /* in blocks that the program holds, rounded up to their slots */
-    uint64_t heap_bytes;    /* in runs and mappings that serve them */
-    uint64_t span_count[4]; /* by enum hm_span_kind */
-    uint64_t direct_count;  /* live blocks at or over the cutoff */
-    uint64_t direct_bytes;
-    uint64_t cutoff_bytes; /* blocks from this size on count as direct */
+    uint64_t live_bytes;        /* in blocks that the program holds, rounded up to their slots */
+    uint64_t heap_bytes;        /* in runs and mappings that serve them */
+    uint64_t span_count[4];     /* by enum hm_span_kind */
+    uint64_t direct_count;      /* live direct blocks */
+    uint64_t direct_bytes;      /* as glibc would have mapped them */
+    uint64_t direct_page_bytes; /* pages that hold them */
+    uint64_t max_direct_count;  /* the most there ever were */
+    uint64_t max_direct_bytes;
+    uint64_t cutoff_bytes; /* what needs as much, header included, becomes a direct block */
 
     struct hm_residency kernel;               /* of user memory, as the kernel says */
     bool has_kernel;                          /* false: the kernel could not be asked */
     uint64_t backing_bytes[HM_BACKING_KINDS]; /* address space opened on each backing */
     uint64_t reason_count[HM_REASON_COUNT];   /* fallbacks, in regions */
 
+    uint64_t reserved_bytes;  /* address space of regions and mappings */
     uint64_t kept_bytes;      /* empty regions kept for the next request, at most */
     uint64_t discarded_bytes; /* given back so far */
     uint64_t discard_calls;
@@ -35,11 +39,11 @@ struct hm_stats {
     uint64_t sized_free_mismatch_count; /* filled in by those who have it: api/process.c */
 };
 
-/* The cutoff: blocks of this size and more are what glibc would have mapped on their own. */
-#define HM_CUTOFF_BYTES (128 * HM_KIB)
-
 /* Takes heap->lock. Blocks that other threads take or free meanwhile may or may not be counted.
  *   ask_kernel  also read residency, which costs microseconds to milliseconds */
 void hm_stats_read(struct hm_pool *pool, bool ask_kernel, struct hm_stats *out_stats);
+
+/* Slots of each size class that no block occupies. Takes heap->lock. */
+void hm_stats_read_free_slots(struct hm_pool *pool, uint64_t out_count[HM_CLASS_COUNT]);
 
 #endif

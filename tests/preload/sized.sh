@@ -11,5 +11,8 @@ for what in right wrong; do
     [ "$told" = "$counted" ] || fail "$what sizes: the counts differ"
 done
 [ "$told" -gt 100 ] || fail "only $told wrong sizes were tried"
+# Where all blocks are direct, they have pages, and the same sizes are right.
+MALLOC_MMAP_THRESHOLD_=0 LD_PRELOAD=$huma_lib HUMA_STATS=$tmp/direct.json "$helpers/sized" right
+grep -qE '"sized_free_mismatch_count": 0\b' "$tmp/direct.json" || fail "direct blocks of right sizes"
 LD_PRELOAD=$huma_lib HUMA_STATS=1 "$helpers/sized" wrong 2>"$tmp/text" >/dev/null
 grep -qE "^huma: +wrong sizes +$told " "$tmp/text" || fail "the text of the report: $(cat "$tmp/text")"

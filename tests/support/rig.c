@@ -62,8 +62,7 @@ rig_alloc(struct rig *rig, struct hm_tcache *cache, size_t size_bytes, size_t al
         class_idx = hm_class_of_aligned(size_bytes, align_bytes);
     if (class_idx < HM_CLASS_COUNT)
         return cache != NULL ? (uintptr_t)hm_tcache_alloc(cache, class_idx) : 0;
-    return (uintptr_t)hm_large_alloc(&rig->heap, size_bytes != 0 ? size_bytes : 1, align_bytes,
-                                     out_is_zero);
+    return (uintptr_t)hm_large_alloc(&rig->heap, size_bytes, align_bytes, out_is_zero);
 }
 
 void
@@ -98,6 +97,13 @@ rig_realloc(struct rig *rig, struct hm_tcache *cache, uintptr_t addr, size_t siz
         moved = (uintptr_t)hm_large_resize(&rig->heap, span, addr, size_bytes);
         if (moved != 0)
             return moved;
+        if (hm_large_must_stay(&rig->heap, span, size_bytes)) {
+            moved = (uintptr_t)hm_large_obtain(&rig->heap, size_bytes);
+            if (moved == 0)
+                return size_bytes <= span->slot_bytes ? addr : 0;
+            hm_large_replace(&rig->heap, span, addr, moved, size_bytes);
+            return moved;
+        }
     }
     moved = rig_alloc(rig, cache, size_bytes, 16, NULL);
     if (moved != 0)

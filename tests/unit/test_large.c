@@ -103,6 +103,7 @@ Test(large, runs_grow_and_shrink_in_place)
     uintptr_t addr = (uintptr_t)hm_large_alloc(&rig.heap, 100 * HM_KIB, 16, NULL);
     uintptr_t next;
 
+    hm_cutoff_set_mmap_max(&rig.heap.cutoff, 0); /* no block is direct */
     cr_assert_eq(resize(addr, 200 * HM_KIB), addr);
     cr_assert_eq(rig_usable(&rig, addr), 200 * HM_KIB);
     cr_assert_eq(resize(addr, 50 * HM_KIB), addr);
@@ -173,6 +174,122 @@ Test(large, zero_is_promised_only_for_untouched_memory)
     addr = (uintptr_t)hm_large_alloc(&rig.heap, HM_MIB, 16, &is_zero);
     cr_assert(is_zero);
     cr_assert(fake_space_is_zero(&rig.fake.space, addr, HM_MIB));
+}
+
+/* --- direct blocks ---------------------------------------------------------------------------- */
+
+/* The charge of a block; 0 if it is not direct. */
+static size_t
+charge_of(uintptr_t addr)
+{
+    return span_at(addr)->charge.mapped_bytes;
+}
+
+Test(large, direct_from_the_cutoff_on)
+{
+    static const size_t sizes[] = { 0, 1, 131048, 131049, 40 * HM_MIB };
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        uintptr_t addr = (uintptr_t)hm_large_alloc(&rig.heap, sizes[i], 16, NULL);
+
+        cr_assert_neq(addr, 0, "%zu", sizes[i]);
+        cr_assert_eq(charge_of(addr) != 0, sizes[i] >= 131049, "%zu", sizes[i]);
+        cr_assert_eq(rig.heap.cutoff.live_bytes, charge_of(addr));
+        hm_large_free(&rig.heap, span_at(addr), addr);
+        cr_assert_eq(rig.heap.cutoff.live_count, 0);
+        cr_assert_eq(rig.heap.cutoff.live_bytes, 0);
+    }
+    cr_assert_eq(rig.heap.cutoff.mmap_threshold_bytes, 0x21000, "moved by the free of 131049");
+}
+
+Test(large, direct_at_any_size)
+{
+    uintptr_t addr;
+
+    hm_cutoff_set_mmap_threshold(&rig.heap.cutoff, 0);
+    addr = (uintptr_t)hm_large_alloc(&rig.heap, 0, 16, NULL);
+    cr_assert_eq(charge_of(addr), 4096);
+    cr_assert_eq(rig_usable(&rig, addr), 4096);
+    cr_assert_eq(resize(addr, 20), addr);
+    cr_assert_eq(resize(addr, 5000), addr);
+    cr_assert_eq(charge_of(addr), 8192);
+    hm_large_free(&rig.heap, span_at(addr), addr);
+    cr_assert_eq(rig.heap.cutoff.live_count, 0);
+}
+
+Test(large, a_failed_allocation_counts_for_nothing)
+{
+    fake_os_fail(&rig.fake, FAKE_RESERVE, 1, ENOMEM, true);
+    cr_assert_null(hm_large_alloc(&rig.heap, 64 * HM_MIB, 16, NULL));
+    cr_assert_eq(rig.heap.cutoff.live_count, 0);
+    cr_assert_eq(rig.heap.cutoff.max_live_count, 0);
+}
+
+/* In place as long as it can be, then on other pages; direct throughout. */
+Test(large, a_direct_block_stays_direct)
+{
+    static const size_t sizes[] = { 300 * HM_KIB, 100, 50 * HM_KIB, 64 * HM_MIB, 200 * HM_KIB, 1 };
+    uintptr_t addr = (uintptr_t)hm_large_alloc(&rig.heap, 200 * HM_KIB, 16, NULL);
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        addr = rig_realloc(&rig, NULL, addr, sizes[i]);
+        cr_assert_neq(addr, 0);
+        cr_assert_geq(rig_usable(&rig, addr), sizes[i]);
+        cr_assert_eq(rig.heap.cutoff.live_count, 1);
+        cr_assert_eq(rig.heap.cutoff.live_bytes, hm_align_up(sizes[i] + 24, 4096));
+        cr_assert_eq(charge_of(addr), rig.heap.cutoff.live_bytes);
+        cr_assert_eq(rig.heap.span_count, 1, "the old pages went back");
+        cr_assert_null(rig_check(&rig));
+    }
+    cr_assert_eq(rig.heap.cutoff.mmap_threshold_bytes, 128 * HM_KIB);
+    hm_large_free(&rig.heap, span_at(addr), addr);
+    cr_assert_eq(rig.heap.cutoff.mmap_threshold_bytes, 128 * HM_KIB);
+    cr_assert_eq(rig.heap.cutoff.live_count, 0);
+}
+
+Test(large, a_block_that_grows_past_the_cutoff_becomes_direct)
+{
+    uintptr_t addr = (uintptr_t)hm_large_alloc(&rig.heap, 100 * HM_KIB, 16, NULL);
+
+    cr_assert_eq(resize(addr, 120 * HM_KIB), addr);
+    cr_assert_eq(charge_of(addr), 0);
+    cr_assert_eq(resize(addr, 200 * HM_KIB), addr);
+    cr_assert_eq(charge_of(addr), 0x33000);
+    cr_assert_eq(rig.heap.cutoff.live_count, 1);
+}
+
+/* Where the cutoff has fallen below a block, shrinking it must not make it direct. */
+Test(large, a_block_that_shrinks_does_not_become_direct)
+{
+    uintptr_t run = (uintptr_t)hm_large_alloc(&rig.heap, 100 * HM_KIB, 16, NULL);
+    uintptr_t mapped;
+
+    hm_cutoff_set_mmap_max(&rig.heap.cutoff, 0);
+    mapped = (uintptr_t)hm_large_alloc(&rig.heap, 64 * HM_MIB, 16, NULL);
+    hm_cutoff_set_mmap_max(&rig.heap.cutoff, 10);
+    hm_cutoff_set_mmap_threshold(&rig.heap.cutoff, 0);
+    run = rig_realloc(&rig, NULL, run, 80 * HM_KIB);
+    cr_assert_eq(charge_of(run), 0);
+    run = rig_realloc(&rig, NULL, run, 100);
+    cr_assert_eq(charge_of(run), 0);
+    mapped = rig_realloc(&rig, NULL, mapped, 40 * HM_MIB);
+    cr_assert_eq(charge_of(mapped), 0);
+    mapped = rig_realloc(&rig, NULL, mapped, HM_MIB);
+    cr_assert_eq(charge_of(mapped), 0);
+    cr_assert_eq(span_at(mapped)->kind, HM_SPAN_RUN);
+    cr_assert_eq(rig.heap.cutoff.live_count, 0);
+}
+
+Test(large, only_who_may_leave_is_exchanged)
+{
+    uintptr_t heap = (uintptr_t)hm_large_alloc(&rig.heap, 100 * HM_KIB, 16, NULL);
+    uintptr_t direct = (uintptr_t)hm_large_alloc(&rig.heap, 200 * HM_KIB, 16, NULL);
+
+    cr_assert(!hm_large_must_stay(&rig.heap, span_at(heap), 1000));
+    cr_assert(!hm_large_must_stay(&rig.heap, span_at(heap), HM_MIB), "malloc decides anew");
+    cr_assert(hm_large_must_stay(&rig.heap, span_at(direct), 1000));
+    cr_assert(hm_large_must_stay(&rig.heap, span_at(direct), HM_GIB));
+    cr_assert(!hm_large_must_stay(&rig.heap, span_at(direct), SIZE_MAX));
 }
 
 Test(large, a_second_free_aborts, .signal = SIGABRT)

@@ -205,3 +205,54 @@ Test(purge, a_refused_discard_of_loose_pages)
     cr_assert_eq(hm_purge_all(&rig.heap), 20 * 511 * 4096);
     cr_assert_eq(rig.heap.dirty_free_pages, 0);
 }
+
+/* 100 MiB that were in use are free. */
+static void
+fill_and_free(void)
+{
+    static struct hm_run runs[200];
+
+    for (int i = 0; i < 200; i++)
+        runs[i] = take(128);
+    for (int i = 0; i < 200; i++)
+        give(&runs[i]);
+}
+
+/* A program that sets the trim threshold says what it wants to keep. */
+Test(purge, a_trim_threshold_that_was_set_is_kept)
+{
+    hm_cutoff_set_trim_threshold(&rig.heap.cutoff, 40 * HM_MIB);
+    fill_and_free();
+    cr_assert_eq(rig.heap.kept_count, 20);
+    cr_assert_eq(resident_bytes(), 40 * HM_MIB);
+    cr_assert_gt(hm_purge_all(&rig.heap), 0);
+    cr_assert_eq(resident_bytes(), 0);
+}
+
+Test(purge, a_trim_threshold_without_end)
+{
+    hm_cutoff_set_trim_threshold(&rig.heap.cutoff, SIZE_MAX);
+    fill_and_free();
+    cr_assert_eq(rig.fake.call_count[FAKE_DISCARD], 0);
+    cr_assert_eq(resident_bytes(), 100 * HM_MIB);
+    cr_assert_gt(hm_purge_all(&rig.heap), 0);
+    cr_assert_eq(resident_bytes(), 0);
+}
+
+/* One that moved by itself, or is low, changes nothing. */
+Test(purge, other_trim_thresholds)
+{
+    size_t kept_bytes;
+
+    fill_and_free();
+    kept_bytes = resident_bytes();
+    cr_assert_leq(kept_bytes, 16 * HM_MIB);
+    (void)hm_purge_all(&rig.heap);
+    rig.heap.cutoff.trim_threshold_bytes = 64 * HM_MIB;
+    fill_and_free();
+    cr_assert_leq(resident_bytes(), 16 * HM_MIB);
+    (void)hm_purge_all(&rig.heap);
+    hm_cutoff_set_trim_threshold(&rig.heap.cutoff, 0);
+    fill_and_free();
+    cr_assert_leq(resident_bytes(), 16 * HM_MIB);
+}

@@ -65,7 +65,10 @@ Test(stats, counts_blocks_of_all_kinds)
     cr_assert_eq(stats.span_count[HM_SPAN_MAPPED], 1);
     cr_assert_gt(stats.span_count[HM_SPAN_SLOTS], 0);
     cr_assert_eq(stats.direct_count, 2, "from the cutoff on");
-    cr_assert_eq(stats.direct_bytes, 128 * HM_KIB + 40 * HM_MIB);
+    cr_assert_eq(stats.direct_bytes, 132 * HM_KIB + 40 * HM_MIB + 4 * HM_KIB, "as glibc maps");
+    cr_assert_eq(stats.direct_page_bytes, 128 * HM_KIB + 40 * HM_MIB);
+    cr_assert_eq(stats.max_direct_count, 2);
+    cr_assert_eq(stats.cutoff_bytes, 128 * HM_KIB);
     cr_assert_eq(stats.heap_bytes, hm_heap_bytes(&rig.heap));
     cr_assert_eq(stats.backing_bytes[HM_BACKING_4K], 2 * HM_MIB);
     cr_assert_eq(stats.backing_bytes[HM_BACKING_THP], 40 * HM_MIB);
