@@ -5,3 +5,6 @@
 . "$(dirname "$0")/../programs/lib.sh"
 export GLIBC_TUNABLES=glibc.malloc.tcache_count=0
 both perturb "$helpers/perturb"
+both perturb-variable env MALLOC_PERTURB_=0x35 "$helpers/perturb" 0x35
+both perturb-tunable env GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.perturb=53 \
+    "$helpers/perturb" 53
