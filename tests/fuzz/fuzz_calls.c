@@ -19,6 +19,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes)
         .is_alone = true,
         .name = "fuzz_calls",
     };
+    oracle_reset_settings();
     while (!choice_is_over(&oracle.choice))
         oracle_step(&oracle);
     oracle_end(&oracle);

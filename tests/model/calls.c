@@ -49,6 +49,7 @@ run_alone(uint64_t step_count)
     for (uint64_t i = 0; i < step_count; i++)
         oracle_step(table);
     oracle_end(table);
+    oracle_reset_settings();
     table->is_alone = false;
 }
 

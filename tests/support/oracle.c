@@ -10,13 +10,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "support/contents.h"
+
 enum {
     KIB = 1 << 10,
     MIB = 1 << 20,
-    DENSE_BYTES = 1 * KIB, /* blocks up to this carry contents in every byte */
-    EDGE_BYTES = 64,       /* of larger ones: head, tail ... */
-    SPOT_COUNT = 16,       /* ... and so many words between */
-    KEPT_ERRNO = EXDEV,    /* what no call of the family sets */
+    KEPT_ERRNO = EXDEV, /* what no call of the family sets */
 };
 
 /* C23; glibc has them from 2.42 on, and where they are missing free() does. */
@@ -43,60 +42,17 @@ fail(const struct oracle *oracle, const char *format, ...)
 
 /* --- contents --------------------------------------------------------------------------------- */
 
-static unsigned char
-byte_at(uint64_t seed, size_t off)
-{
-    return (unsigned char)(((off + seed) * 0x9e3779b97f4a7c15u) >> 56);
-}
-
-/* Offset of a word between the edges. */
-static size_t
-spot_at(const struct oracle_block *block, unsigned idx)
-{
-    uint64_t hash = (block->seed + idx) * 0xd1342543de82ef95u;
-
-    return (size_t)((hash >> 17) % (block->size_bytes - sizeof(uint64_t)));
-}
-
-/* Write bytes [from, to), or look whether they are as they were written. */
+/* Write the block's contents, or look whether its first kept_bytes are as they were written. */
 static bool
-walk(const struct oracle_block *block, size_t from, size_t to, bool write)
+walk(const struct oracle_block *block, size_t kept_bytes, bool write)
 {
-    for (size_t off = from; off < to; off++) {
-        if (write)
-            block->start[off] = byte_at(block->seed, off);
-        else if (block->start[off] != byte_at(block->seed, off))
-            return false;
-    }
-    return true;
-}
-
-/* All places that lie in the first kept_bytes. */
-static bool
-walk_places(const struct oracle_block *block, size_t kept_bytes, bool write)
-{
-    size_t size_bytes = block->size_bytes;
-
-    if (size_bytes <= DENSE_BYTES)
-        return walk(block, 0, kept_bytes, write);
-    if (!walk(block, 0, kept_bytes < EDGE_BYTES ? kept_bytes : EDGE_BYTES, write))
-        return false;
-    if (kept_bytes == size_bytes && !walk(block, size_bytes - EDGE_BYTES, size_bytes, write))
-        return false;
-    for (unsigned i = 0; i < SPOT_COUNT; i++) {
-        size_t off = spot_at(block, i);
-
-        if (off + sizeof(uint64_t) <= kept_bytes
-            && !walk(block, off, off + sizeof(uint64_t), write))
-            return false;
-    }
-    return true;
+    return contents_walk(block->start, block->size_bytes, block->seed, kept_bytes, write);
 }
 
 static void
 verify(const struct oracle *oracle, const struct oracle_block *block)
 {
-    if (!walk_places(block, block->size_bytes, false))
+    if (!walk(block, block->size_bytes, false))
         fail(oracle, "block %p of %zu bytes has foreign contents", (void *)block->start,
              block->size_bytes);
     if (malloc_usable_size(block->start) != block->usable_bytes)
@@ -150,7 +106,7 @@ enter(struct oracle *oracle, struct oracle_block *block, void *mem, size_t size_
     }
     block->start = mem;
     oracle->live_bytes += block->usable_bytes;
-    (void)walk_places(block, block->size_bytes, true);
+    (void)walk(block, block->size_bytes, true);
 }
 
 static void
@@ -329,7 +285,7 @@ resize(struct oracle *oracle, struct oracle_block *block)
     forget(oracle, block);
     kept_bytes = old.size_bytes < size_bytes ? old.size_bytes : size_bytes;
     old.start = mem;
-    if (!walk_places(&old, kept_bytes, false))
+    if (!walk(&old, kept_bytes, false))
         fail(oracle, "realloc from %zu to %zu bytes at %p lost contents", old.size_bytes,
              size_bytes, mem);
     enter(oracle, block, mem, size_bytes, 0);
@@ -344,7 +300,7 @@ use_all(struct oracle *oracle, struct oracle_block *block)
     block->seed = choice_random(&oracle->choice);
     if (block->size_bytes <= 64 * KIB) /* every byte once, then what is checked */
         memset(block->start, 0xa5, block->size_bytes);
-    (void)walk_places(block, block->size_bytes, true);
+    (void)walk(block, block->size_bytes, true);
 }
 
 /* Impossible requests leave everything as it was. */
@@ -390,14 +346,43 @@ refuse(struct oracle *oracle, struct oracle_block *block)
         verify(oracle, block);
 }
 
+static const int params[][2] = {
+    { M_PERTURB, 0 },
+    { M_MMAP_THRESHOLD, 128 * KIB },
+    { M_MMAP_MAX, 65536 },
+    { M_TOP_PAD, 128 * KIB },
+    { M_TRIM_THRESHOLD, 128 * KIB },
+    { M_MXFAST, 128 },
+    { M_ARENA_MAX, 0 },
+    { M_ARENA_TEST, 8 },
+};
+#define PARAM_COUNT (sizeof(params) / sizeof(params[0]))
+
+void
+oracle_reset_settings(void)
+{
+    for (size_t i = 0; i < PARAM_COUNT; i++)
+        (void)mallopt(params[i][0], params[i][1]);
+}
+
+/* One setting away from its default, or none: some close the short ways, which most calls shall
+ * take. */
+static void
+set_one(struct oracle *oracle)
+{
+    size_t idx = choice_below(&oracle->choice, PARAM_COUNT);
+    int value = (int)choice_below(&oracle->choice, 64) * 16;
+
+    oracle_reset_settings();
+    if (choice_one_in(&oracle->choice, 3))
+        (void)mallopt(params[idx][0], value);
+}
+
 /* Settings and questions, which change no block. */
 static void
 ask(struct oracle *oracle, struct oracle_block *block)
 {
-    static const int params[] = { M_MXFAST,  M_TRIM_THRESHOLD, M_TOP_PAD,   M_MMAP_THRESHOLD,
-                                  M_PERTURB, M_MMAP_MAX,       M_ARENA_MAX, M_ARENA_TEST };
     struct mallinfo2 info;
-    int param;
 
     errno = KEPT_ERRNO;
     switch (choice_below(&oracle->choice, 4)) {
@@ -415,8 +400,7 @@ ask(struct oracle *oracle, struct oracle_block *block)
                  info.fordblks);
         break;
     case 2:
-        param = params[choice_below(&oracle->choice, sizeof(params) / sizeof(params[0]))];
-        (void)mallopt(param, (int)choice_below(&oracle->choice, 64) * 16);
+        set_one(oracle);
         break;
     default:
         free(NULL);

@@ -42,6 +42,9 @@ struct oracle {
 /* One call, and its checks. What is wrong is told on stderr in one line, and then abort(). */
 void oracle_step(struct oracle *oracle);
 
+/* The settings of mallopt as they are in a new process; steps change them. */
+void oracle_reset_settings(void);
+
 /* Hand a block over: the table's and `other` change places. The caller orders access to `other`. */
 void oracle_swap(struct oracle *oracle, struct oracle_block *other);
 
