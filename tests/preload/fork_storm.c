@@ -23,7 +23,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { THREADS = 8, SHELVES = 300, CHILD_LIMIT_S = 60 };
+enum { THREADS = 8, SHELVES = 300, RAWS = 120, HELD = 600, CHILD_LIMIT_S = 60 };
 
 extern char **environ;
 
@@ -34,6 +34,7 @@ struct block {
 };
 
 static _Atomic(struct block *) shelves[SHELVES];
+static _Atomic(void *) raws[RAWS]; /* blocks that nobody has written to yet */
 static atomic_bool is_over;
 static atomic_bool is_calm; /* the parent's threads leave the processors to the child */
 static char again_word[] = "again";
@@ -84,6 +85,12 @@ resized(struct block *block, uint64_t *random)
     return block;
 }
 
+static size_t
+raw_size(size_t idx)
+{
+    return 1 + idx * idx * 7 % 3000;
+}
+
 /* What every thread of the parent does all the time, and those of children for a while. */
 static void
 storm(uint64_t seed, long rounds)
@@ -96,6 +103,10 @@ storm(uint64_t seed, long rounds)
         rounds--;
         while (is_calm)
             (void)usleep(300);
+        if (bits >> 56 < 64) {
+            size_t idx = (bits >> 32) % RAWS;
+            free(atomic_exchange(&raws[idx], malloc(raw_size(idx))));
+        }
         if (block == NULL)
             own[bits % 32] = make(&random);
         else if (bits >> 60 < 4)
@@ -169,6 +180,30 @@ start_programs(int number)
     }
 }
 
+/* A block that was never written to is the program's all the same: others of its size do not lie
+ * over it. */
+static void
+try_raws(void)
+{
+    void *held[HELD];
+    for (size_t i = 0; i < RAWS; i++) {
+        if (raws[i] != NULL)
+            pattern_fill(raws[i], raw_size(i), i);
+    }
+    for (size_t i = 0; i < HELD; i++) {
+        held[i] = malloc(raw_size(i % RAWS));
+        expect(held[i] != NULL, "malloc in a child");
+        memset(held[i], 0x5a, raw_size(i % RAWS));
+    }
+    for (size_t i = 0; i < RAWS; i++)
+        expect(raws[i] == NULL || pattern_holds(raws[i], raw_size(i), i),
+               "an inherited block of %zu bytes was handed out again", raw_size(i));
+    for (size_t i = 0; i < HELD; i++)
+        free(held[i]);
+    for (size_t i = 0; i < RAWS; i++)
+        free(atomic_exchange(&raws[i], NULL));
+}
+
 static void __attribute__((noreturn)) live_as_child(int number)
 {
     (void)alarm(CHILD_LIMIT_S);
@@ -186,6 +221,8 @@ static void __attribute__((noreturn)) live_as_child(int number)
         else if (shelves[i] != NULL)
             check(shelves[i]);
     }
+    if (number % 2 == 0)
+        try_raws();
     storm((uint64_t)number, 300);
     if (number % 4 == 0)
         start_threads();
@@ -193,6 +230,7 @@ static void __attribute__((noreturn)) live_as_child(int number)
         pid_t grandchild = fork();
         if (grandchild == 0) {
             (void)alarm(CHILD_LIMIT_S);
+            try_raws();
             storm((uint64_t)number + 1000, 300);
             for (int i = 0; i < SHELVES; i++)
                 drop(atomic_exchange(&shelves[i], NULL));
