@@ -113,12 +113,16 @@ fork_child(void)
 {
     struct hm_tcache *self = hm_thread_cache != EMPTY ? hm_thread_cache : NULL;
 
-    hm_process.spare = NULL; /* its spans become orphans like those of other threads */
-    if (hm_process.pool.cache_count > (self != NULL))
-        hm_pool_after_fork(&hm_process.pool, self);
+    /* What a handler interrupted goes on here, and finds all as it left it. */
+    if (!hm_process.heap.lock.is_interrupted && !hm_process.spare_lock.is_interrupted) {
+        hm_process.spare = NULL; /* its spans become orphans like those of other threads */
+        if (hm_process.pool.cache_count > (self != NULL))
+            hm_pool_after_fork(&hm_process.pool, self);
+    }
     hm_lock_reset(&hm_process.heap.lock);
     hm_lock_reset(&hm_process.spare_lock);
-    hm_lock_reset(&hm_process.lock);
+    if (!hm_lock_is_mine(&hm_process.lock))
+        hm_lock_reset(&hm_process.lock);
 }
 
 /* --- options ---------------------------------------------------------------------------------- */
@@ -154,15 +158,22 @@ select_program(void)
     hm_conf_select(&hm_process.conf, path);
 }
 
-static void
-read_options(void)
+/* Apart from the others, for the size of their stack frame. */
+static HM_NOINLINE void
+read_glibc(void)
 {
     struct hm_glibc glibc;
 
-    (void)hm_conf_read(&hm_process.conf, read_env, STDERR_FILENO);
-    select_program();
     hm_glibc_read(&glibc, read_env);
     hm_process_tune(&glibc);
+}
+
+static void
+read_options(void)
+{
+    (void)hm_conf_read(&hm_process.conf, read_env, STDERR_FILENO);
+    select_program();
+    read_glibc();
     if (strcmp(hm_process.conf.stats, "1") == 0) {
         (void)hm_os_keep_fd(STDERR_FILENO, &hm_process.report);
     } else if (strcmp(hm_process.conf.stats, "0") != 0) {
@@ -391,6 +402,11 @@ hm_process_report(void)
 
     if (hm_process.report.fd < 0 && hm_process.report_path[0] == '\0')
         return;
+    /* exit() called by a signal handler in the middle of malloc: better no report than no end. */
+    if (hm_lock_is_mine(&hm_process.heap.lock)) {
+        say("huma: HUMA_STATS: no report, since exit() was called in the middle of malloc\n");
+        return;
+    }
     hm_process_stats(true, &stats);
     if (hm_process.report.fd >= 0)
         report_text(&stats);

@@ -138,7 +138,7 @@ hm_remote_free(struct hm_pool *pool, struct hm_span *span, uintptr_t addr)
 
     if (HM_UNLIKELY(__atomic_load_n(&span->is_torn, __ATOMIC_ACQUIRE))) {
         hm_lock_take(&pool->heap->lock);
-        hm_span_mend(span);
+        hm_span_mend(span, pool->heap);
         hm_lock_give(&pool->heap->lock);
     }
     if (slot_idx >= span->slot_count

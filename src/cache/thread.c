@@ -123,7 +123,7 @@ hm_pool_adopt(struct hm_pool *pool, struct hm_tcache *cache, unsigned class_idx)
         hm_list_del(&span->link);
         hm_store(&pool->orphan_count, pool->orphan_count - 1);
         pool->adopted_count++;
-        hm_span_mend(span);
+        hm_span_mend(span, pool->heap);
         __atomic_store_n(&span->home, cache, __ATOMIC_RELEASE);
     }
     hm_lock_give(&pool->heap->lock);
@@ -203,7 +203,7 @@ hm_pool_mend(struct hm_pool *pool)
             struct hm_span *span = hm_container_of(link, struct hm_span, link);
 
             link = link->next;
-            hm_span_mend(span);
+            hm_span_mend(span, pool->heap);
             if (span->alarm == 0)
                 hm_pool_drop_orphan(pool, span);
         }

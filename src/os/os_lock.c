@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -27,28 +26,15 @@ pause_briefly(void)
 #endif
 }
 
-/* Never 0, and the same in a forked child. */
-static uintptr_t
-this_thread(void)
-{
-    return (uintptr_t)pthread_self();
-}
-
 #ifdef HM_DEBUG
 void
 hm_lock_check_order(const struct hm_lock *lock)
 {
-    if (hm_load(&lock->fork_holder) == this_thread())
+    if (hm_load(&lock->fork_holder) == hm_thread_id())
         return; /* it passes through, and holds them all */
-    hm_assert(hm_load(&lock->holder) != this_thread());
+    hm_assert(!hm_lock_is_mine(lock));
     for (int i = 0; i < 2; i++)
-        hm_assert(lock->later[i] == NULL || hm_load(&lock->later[i]->holder) != this_thread());
-}
-
-void
-hm_lock_note_holder(struct hm_lock *lock, bool is_held)
-{
-    hm_store(&lock->holder, is_held ? this_thread() : 0);
+        hm_assert(lock->later[i] == NULL || !hm_lock_is_mine(lock->later[i]));
 }
 #endif
 
@@ -57,21 +43,28 @@ hm_lock_wait(struct hm_lock *lock)
 {
     int saved_errno = errno;
 
-    if (hm_load(&lock->fork_holder) == this_thread()) {
+    if (hm_load(&lock->fork_holder) == hm_thread_id()) {
         lock->depth++;
         return;
     }
-    for (int i = 0; i < SPIN_ROUNDS; i++) {
-        uint32_t free_word = 0;
+    for (unsigned round = 0;; round++) {
+        uint32_t word = hm_load(&lock->word);
 
-        if (hm_load(&lock->word) == 0
-            && __atomic_compare_exchange_n(&lock->word, &free_word, 1, false, __ATOMIC_ACQUIRE,
-                                           __ATOMIC_RELAXED))
-            return;
-        pause_briefly();
+        if (word == 0) {
+            /* Others may sleep still: who woke from that must see to it that they are woken. */
+            if (__atomic_compare_exchange_n(&lock->word, &word,
+                                            hm_lock_tag() | (round > SPIN_ROUNDS), false,
+                                            __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+                break;
+        } else if (round < SPIN_ROUNDS) {
+            pause_briefly();
+        } else if ((word & HM_LOCK_WAITED) != 0
+                   || __atomic_compare_exchange_n(&lock->word, &word, word | HM_LOCK_WAITED, false,
+                                                  __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+            (void)syscall(SYS_futex, &lock->word, FUTEX_WAIT_PRIVATE, word | HM_LOCK_WAITED, NULL,
+                          NULL, 0);
+        }
     }
-    while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE) != 0)
-        (void)syscall(SYS_futex, &lock->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
     errno = saved_errno;
 }
 
@@ -87,13 +80,34 @@ hm_lock_wake(struct hm_lock *lock)
 void
 hm_lock_take_for_fork(struct hm_lock *lock)
 {
+    if (hm_lock_is_mine(lock)) {
+        lock->is_interrupted = true;
+        return;
+    }
     hm_lock_take(lock);
-    hm_store(&lock->fork_holder, this_thread());
+    hm_store(&lock->fork_holder, hm_thread_id());
 }
 
 void
 hm_lock_give_after_fork(struct hm_lock *lock)
 {
+    if (lock->is_interrupted) {
+        lock->is_interrupted = false;
+        return;
+    }
     hm_store(&lock->fork_holder, 0);
     hm_lock_give(lock);
+}
+
+void
+hm_lock_reset(struct hm_lock *lock)
+{
+    if (lock->is_interrupted) {
+        lock->is_interrupted = false;
+        return;
+    }
+    lock->depth = 0;
+    hm_store(&lock->fork_holder, 0);
+    hm_store(&lock->holder, 0);
+    hm_store(&lock->word, 0);
 }

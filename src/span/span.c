@@ -99,14 +99,27 @@ hm_span_damaged(const struct hm_span *span)
     hm_fail("malloc(): damaged free block", (uintptr_t)span->ready, why);
 }
 
+/* Let the pagemap know of the carved slots from `first_addr` on: up to the page of the next slot,
+ * which is no block yet. The run was prepared for. */
+static void
+enter_carved(struct hm_heap *heap, struct hm_span *span, uintptr_t first_addr)
+{
+    const uintptr_t grain_mask = ~(((uintptr_t)1 << HM_GRAIN_SHIFT) - 1);
+    uintptr_t stop_addr = span->end_addr;
+
+    if (span->carved < span->slot_count)
+        stop_addr = hm_span_slot_addr(span, span->slot_count - 1 - span->carved) & grain_mask;
+    first_addr &= grain_mask;
+    hm_pagemap_enter(&heap->pagemap, first_addr, stop_addr - first_addr, span);
+}
+
 /* Link the slots of the next page, in the order of their addresses. Whoever has fresh pages next to
  * used ones shall use up a page before it touches the next. */
 void
 hm_span_carve(struct hm_span *span, struct hm_heap *heap)
 {
     uintptr_t first_addr = hm_span_slot_addr(span, span->slot_count - 1 - span->carved);
-    uintptr_t grain_addr = first_addr & ~(((uintptr_t)1 << HM_GRAIN_SHIFT) - 1);
-    uintptr_t stop_addr = grain_addr + ((uintptr_t)1 << HM_GRAIN_SHIFT);
+    uintptr_t stop_addr = hm_align_up(first_addr + 1, (uintptr_t)1 << HM_GRAIN_SHIFT);
     uint64_t slot_bytes = span->slot_bytes;
     uintptr_t addr = first_addr;
     struct hm_slot *slot;
@@ -125,10 +138,7 @@ hm_span_carve(struct hm_span *span, struct hm_heap *heap)
     span->carved += count;
     span->alarm += count;
     hm_store(&span->ready, (struct hm_slot *)first_addr);
-    /* Up to the page of the next slot, which is no block yet. The run was prepared for. */
-    if (addr < span->end_addr)
-        addr &= ~(((uintptr_t)1 << HM_GRAIN_SHIFT) - 1);
-    hm_pagemap_enter(&heap->pagemap, grain_addr, addr - grain_addr, span);
+    enter_carved(heap, span, first_addr);
 }
 
 void
@@ -146,8 +156,9 @@ hm_span_unready(struct hm_span *span)
     }
 }
 
+/* The kernel copied the pagemap at yet another moment, so it is told again. */
 void
-hm_span_mend(struct hm_span *span)
+hm_span_mend(struct hm_span *span, struct hm_heap *heap)
 {
     if (!span->is_torn)
         return;
@@ -159,6 +170,7 @@ hm_span_mend(struct hm_span *span)
         hm_span_put(span, slot);
         span->alarm--;
     }
+    enter_carved(heap, span, hm_span_slot_addr(span, span->slot_count - 1));
     /* release: pairs with the acquire in hm_remote_free */
     __atomic_store_n(&span->is_torn, false, __ATOMIC_RELEASE);
 }

@@ -202,7 +202,7 @@ void hm_span_unready(struct hm_span *span);
 
 /* If fork() cut off the thread that was at work here: find out from their marks which slots are
  * free. heap->lock is held. */
-void hm_span_mend(struct hm_span *span);
+void hm_span_mend(struct hm_span *span, struct hm_heap *heap);
 
 /* Whether `addr` is a live block of a span of slots; racy if another thread frees it meanwhile. */
 bool hm_span_is_live(struct hm_span *span, uintptr_t addr);

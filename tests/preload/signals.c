@@ -5,7 +5,8 @@
  *             come often; and malloc may be anywhere at that moment, with its lock held.
  * Idea        Timers that fire after random times, up to thousands a second, over a storm of calls.
  *             In children the handler ends the process by _exit, replaces it by exec, or makes a
- *             copy with _Fork that does; the parent looks at the wait status, and an alarm ends
+ *             copy with fork or _Fork that does; the parent looks at the wait status, and an alarm
+ *             ends
  *             whoever hangs. At last handlers that only count, in several threads, and every block
  *             must be what it was.
  */
@@ -75,13 +76,13 @@ replace(int number)
     _exit(1);
 }
 
-/* _Fork, unlike fork, may be called from a handler, and runs no fork handlers. */
+/* _Fork runs no fork handlers; fork does, and may be called from a handler all the same. */
 static void
 copy(int number)
 {
     int saved_errno = errno;
     int status = -1;
-    pid_t child = _Fork();
+    pid_t child = signal_count % 2 == 0 ? _Fork() : fork();
     if (child == 0)
         replace(number);
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)

@@ -209,7 +209,10 @@ Test(span, is_mended_from_its_marks)
     span->freed = hm_span_end(span);
     span->ready = hm_span_end(span);
     span->alarm = span->carved;
-    hm_span_mend(span);
+    /* as if the pagemap had been copied before the span */
+    hm_pagemap_enter(&rig.heap.pagemap, span->base, 4096, NULL);
+    hm_span_mend(span, &rig.heap);
+    cr_assert_eq(hm_pagemap_get(&rig.heap.pagemap, addrs[0]), span);
     cr_assert(!span->is_torn);
     cr_assert_eq(span->alarm, 26);
     cr_assert_eq(hm_span_live_count(span), 26);
