@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* remote.c - frees across threads, without a lock and without touching the block.
+/* remote.c - frees across threads, without a lock and without touching the owner's lists.
  *
  * Problem     A thread frees a block of a span that another thread allocates from at this moment;
  *             the span may become empty and be given back, or change its owner, while the free is

@@ -58,7 +58,7 @@ struct hm_heap {
 
     /* spans (span/span.c) */
     struct hm_list spans;           /* every live span */
-    struct hm_span *idle_spans[65]; /* [n]: unused span structs with room for n words of bits */
+    struct hm_span *idle_spans[65]; /* [n]: unused structs with n words of remote bits */
     size_t span_count;
 };
 

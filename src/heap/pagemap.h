@@ -6,8 +6,10 @@
  * Idea        A radix tree of two levels over grains of 4 KiB: 2^17 leaves of 2^19 entries cover 48
  *             bits. Two dependent loads, and one only in the leaf that was made first, whose place
  *             is known beside the root. Only touched parts of it are resident.
- * Locking     Written under the heap's lock, read by anyone. Whoever frees a block got its address
- *             from the thread that allocated it, and with it everything that thread wrote before.
+ * Locking     Leaves are made and entries cleared under the heap's lock. Entries of a span of slots
+ *             are made by its owner, without the lock: no two spans share a grain. Read by anyone:
+ *             whoever frees a block got its address from the thread that allocated it, and with it
+ *             everything that thread wrote before.
  * Invariants  An entry is NULL or a span whose run covers the grain; of a large block only the
  *             first grain is entered, of a span of slots those where slots were handed out.
  *             An address over 48 bits is in no span, also if its lower bits are a block's.
@@ -47,7 +49,8 @@ int hm_pagemap_prepare(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t a
 int hm_pagemap_set(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, size_t len_bytes,
                    struct hm_span *span);
 
-/* Enter `span` for the grains of a range that hm_pagemap_prepare has seen. */
+/* Enter `span` for the grains of a range that hm_pagemap_prepare has seen. Needs no lock if no
+ * other thread can enter or clear grains of the range. */
 void hm_pagemap_enter(struct hm_pagemap *map, uintptr_t addr, size_t len_bytes,
                       struct hm_span *span);
 

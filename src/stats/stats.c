@@ -2,8 +2,8 @@
 /* stats.c - counts by walking, not by counting on the hot path (see stats.h).
  *
  * Problem     A counter in malloc costs every call; a report is read once.
- * Idea        Walk the spans and add up the bits that are clear; walk the regions for what was
- *             opened; ask the kernel about the same ranges.
+ * Idea        Walk the spans and take the live slots from their countdowns; walk the regions for
+ *             what was opened; ask the kernel about the same ranges.
  * Locking     Takes heap->lock.
  */
 #include "stats/stats.h"
