@@ -175,8 +175,9 @@ static const struct {
     void *address;
 } own[] = { OPERATORS(ROW_ADDRESS) };
 
-/* The first call of any operator asks. Nothing that is loaded later comes before this library, so
- * that the answer stays. */
+/* Nothing that is loaded later comes before this library, so that the answer stays. Asked by our
+ * constructor, or before it by the first call: later, the caller may hold what a thread waits for
+ * that has the loader's lock. */
 static bool
 ask(void)
 {
@@ -190,6 +191,12 @@ ask(void)
         hm_store(&hm_process.operators, answer);
     }
     return answer == OURS;
+}
+
+void
+hm_process_ask_operators(void)
+{
+    (void)ask();
 }
 
 /* A plug-in that was loaded for itself alone has a runtime that the program does not see. */

@@ -113,8 +113,9 @@ hm_foreign_init(struct hm_foreign *foreign)
     foreign->libc_data_end = libc.data_end;
     foreign->is_base = libc.is_base;
     hm_store(&foreign->brk_start, hm_os_brk_end());
+    foreign->libc_free = (void (*)(void *))symbol;
     /* release: who sees it sees the rest; pairs with the acquire in hm_foreign_find */
-    __atomic_store_n(&foreign->libc_free, (void (*)(void *))symbol, __ATOMIC_RELEASE);
+    __atomic_store_n(&foreign->is_asked, true, __ATOMIC_RELEASE);
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -327,7 +328,7 @@ hm_foreign_find(struct hm_foreign *foreign, struct hm_heap *heap, uintptr_t addr
     size_t words[2];
     bool is_found;
 
-    if (__atomic_load_n(&foreign->libc_free, __ATOMIC_ACQUIRE) == NULL)
+    if (!__atomic_load_n(&foreign->is_asked, __ATOMIC_ACQUIRE))
         hm_foreign_init(foreign); /* before our constructor */
     if (foreign->libc_free == NULL || addr % HM_CHUNK_HEADER_BYTES != 0
         || !read_words(addr - HM_CHUNK_HEADER_BYTES, words, 2))

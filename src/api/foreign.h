@@ -6,9 +6,10 @@
 #include "heap/heap.h"
 
 struct hm_foreign {
-    void (*libc_free)(void *); /* glibc's; atomic, NULL until found */
+    bool is_asked;             /* what follows is valid; atomic */
+    void (*libc_free)(void *); /* glibc's; NULL if it was not found */
     uintptr_t libc_data;       /* its variables: [libc_data, libc_data_end); */
-    uintptr_t libc_data_end;   /* valid once libc_free is set */
+    uintptr_t libc_data_end;   /* or 0 both */
     uintptr_t brk_start;       /* no chunk on the brk heap lies below; atomic */
     bool is_base;              /* we are in the namespace of the program, which has the brk heap */
     bool is_brk_asked;         /* brk_start is the kernel's word; atomic */

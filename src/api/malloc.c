@@ -64,19 +64,23 @@ alloc_small(size_t size_bytes)
 static void *
 fill_new(void *mem, size_t size_bytes)
 {
-    if (HM_UNLIKELY(hm_process.perturb != 0) && mem != NULL)
-        memset(mem, hm_process.perturb ^ 0xff, size_bytes);
+    unsigned char perturb = hm_load(&hm_process.perturb);
+
+    if (HM_UNLIKELY(perturb != 0) && mem != NULL)
+        memset(mem, perturb ^ 0xff, size_bytes);
     return mem;
 }
 
 static void
 fill_freed(struct hm_span *span, uintptr_t addr)
 {
-    if (HM_LIKELY(hm_process.perturb == 0))
+    unsigned char perturb = hm_load(&hm_process.perturb);
+
+    if (HM_LIKELY(perturb == 0))
         return;
     if (span->kind == HM_SPAN_SLOTS ? hm_span_is_live(span, addr)
                                     : span->kind == HM_SPAN_RUN && addr == span->base)
-        memset((void *)addr, hm_process.perturb, span->slot_bytes);
+        memset((void *)addr, perturb, span->slot_bytes);
 }
 
 /* Large blocks, and what else shall not come from the thread's cache by itself. */
@@ -358,8 +362,11 @@ realloc(void *ptr, size_t size)
         int saved_errno = errno;
         void *mem = hm_large_resize(&hm_process.heap, span, addr, size);
 
-        if (mem == NULL && hm_large_must_stay(&hm_process.heap, span, size))
+        if (mem == NULL && hm_large_must_stay(&hm_process.heap, span, size)) {
             mem = move_large(span, ptr, size);
+            if (mem == NULL)
+                return no_memory();
+        }
         errno = saved_errno;
         if (mem != NULL)
             return mem;

@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 #include "stats/print.h"
@@ -97,6 +98,7 @@ watch_thread(struct hm_tcache *cache)
 static void
 fork_prepare(void)
 {
+    hm_process.was_threaded = !__libc_single_threaded;
     hm_lock_take_for_fork(&hm_process.spare_lock);
     hm_lock_take_for_fork(&hm_process.heap.lock);
 }
@@ -116,7 +118,7 @@ fork_child(void)
     /* What a handler interrupted goes on here, and finds all as it left it. */
     if (!hm_process.heap.lock.is_interrupted && !hm_process.spare_lock.is_interrupted) {
         hm_process.spare = NULL; /* its spans become orphans like those of other threads */
-        if (hm_process.pool.cache_count > (self != NULL))
+        if (hm_process.was_threaded)
             hm_pool_after_fork(&hm_process.pool, self);
     }
     hm_lock_reset(&hm_process.heap.lock);
@@ -193,21 +195,23 @@ static void
 configure(void)
 {
     pthread_key_t key;
+    bool is_first;
 
     if (__atomic_load_n(&hm_process.is_configured, __ATOMIC_ACQUIRE) || environ == NULL)
         return;
     hm_lock_take(&hm_process.lock);
-    if (!hm_process.is_configured) {
-        if (pthread_key_create(&key, thread_exit) == 0) {
-            hm_process.exit_key = key;
-            hm_store(&hm_process.has_key, true);
-        }
-        /* release: who sees it sees the key. What follows may allocate, and comes here again. */
-        __atomic_store_n(&hm_process.is_configured, true, __ATOMIC_RELEASE);
+    is_first = !hm_process.is_configured;
+    if (is_first && pthread_key_create(&key, thread_exit) == 0) {
+        hm_process.exit_key = key;
+        hm_store(&hm_process.has_key, true);
+    }
+    /* release: who sees it sees the key. What follows may allocate, and comes here again. */
+    __atomic_store_n(&hm_process.is_configured, true, __ATOMIC_RELEASE);
+    hm_lock_give(&hm_process.lock);
+    if (is_first) {
         read_options();
         (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
     }
-    hm_lock_give(&hm_process.lock);
     if (hm_thread_cache != EMPTY)
         watch_thread(hm_thread_cache);
 }
@@ -228,6 +232,7 @@ on_load(void)
 
     (void)hm_process_configure();
     hm_foreign_init(&hm_process.foreign);
+    hm_process_ask_operators();
     errno = saved_errno;
 }
 
@@ -235,7 +240,7 @@ on_load(void)
 static uintptr_t
 fast_id(void)
 {
-    return hm_process.perturb == 0 ? hm_thread_id() : 0;
+    return hm_load(&hm_process.perturb) == 0 ? hm_thread_id() : 0;
 }
 
 struct hm_tcache *
@@ -307,7 +312,7 @@ hm_process_set_small_end(size_t size_bytes)
 void
 hm_process_set_perturb(int byte)
 {
-    hm_process.perturb = (unsigned char)byte;
+    hm_store(&hm_process.perturb, (unsigned char)byte);
     close_classes();
 }
 

@@ -17,6 +17,7 @@ struct hm_process {
     struct hm_lock lock;       /* start-up and configuration (rank 1) */
     bool is_started;           /* atomic */
     bool is_configured;        /* atomic */
+    bool was_threaded;         /* when fork() was called last; heap.lock */
     bool has_key;              /* exit_key is valid; atomic */
     unsigned exit_key;         /* pthread key whose destructor retires a thread's cache */
     struct hm_tcache *spare;   /* for threads past that destructor, or without memory for one */
@@ -69,6 +70,9 @@ HM_NORETURN HM_COLD void hm_process_not_ours(uintptr_t addr, const char *call);
 
 /* hm_stats_read, and what only the process counts. The heap has started. */
 void hm_process_stats(bool ask_kernel, struct hm_stats *out_stats);
+
+/* Find out whether the program has operators new and delete of its own (api/cxx.c). */
+void hm_process_ask_operators(void);
 
 /* Write the report that HUMA_STATS asks for. Also runs at exit. */
 void hm_process_report(void);

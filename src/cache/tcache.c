@@ -181,7 +181,7 @@ hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx)
     }
     mem = hm_span_pop(span);
     if (HM_UNLIKELY(mem == NULL))
-        hm_span_damaged(span);
+        hm_span_damaged(span, (uintptr_t)span->ready, "malloc()");
     return mem;
 }
 
@@ -190,6 +190,7 @@ release_span(struct hm_tcache *cache, struct hm_span *span)
 {
     struct hm_heap *heap = cache->pool->heap;
 
+    hm_span_check_empty(span);
     hm_list_del(&span->link);
     cache->owned_count[span->class_idx]--;
     hm_lock_take(&heap->lock);

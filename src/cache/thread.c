@@ -89,14 +89,14 @@ hm_tcache_retire(struct hm_tcache *cache)
 {
     struct hm_pool *pool = cache->pool;
 
+    /* Before the lock: it may find damage and abort, and a handler of SIGABRT may allocate. */
+    for (unsigned i = 0; i < HM_CLASS_COUNT; i++)
+        if (cache->current[i] != &hm_span_none)
+            hm_span_unready(cache->current[i]);
     hm_lock_take(&pool->heap->lock);
     for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
-        struct hm_span *span = cache->current[i];
-
-        if (span != &hm_span_none) {
-            hm_span_unready(span);
-            make_orphan(pool, span);
-        }
+        if (cache->current[i] != &hm_span_none)
+            make_orphan(pool, cache->current[i]);
         orphan_list(pool, &cache->room[i]);
         orphan_list(pool, &cache->full[i]);
     }

@@ -52,10 +52,10 @@ hm_span_is_live(struct hm_span *span, uintptr_t addr)
     if ((__atomic_load_n(&span->remote[slot_idx >> 6], __ATOMIC_ACQUIRE) >> (slot_idx & 63) & 1)
         != 0)
         return false;
-    return !span->is_torn && !is_listed(span, slot);
+    return !hm_load(&span->is_torn) && !is_listed(span, slot);
 }
 
-static uint32_t
+static HM_RACY uint32_t
 count_marks(struct hm_span *span)
 {
     uint32_t count = 0;
@@ -76,7 +76,7 @@ hm_span_live_count(struct hm_span *span)
     uint32_t ready_count = count_list(span, hm_load(&span->ready), hm_span_end(span));
     int64_t live_count;
 
-    if (span->is_torn)
+    if (hm_load(&span->is_torn))
         return carved - count_marks(span);
     live_count = (int64_t)hm_load(&span->alarm) + hm_load(&span->hidden) - hm_load(&span->uncounted)
                  - (ready_count != UINT32_MAX ? ready_count : 0);
@@ -88,15 +88,19 @@ hm_span_live_count(struct hm_span *span)
 }
 
 void
-hm_span_damaged(const struct hm_span *span)
+hm_span_damaged(const struct hm_span *span, uintptr_t addr, const char *call)
 {
+    char what[64];
     char why[160];
+    struct hm_fmt what_out = hm_fmt_init(what, sizeof(what), -1);
     struct hm_fmt out = hm_fmt_init(why, sizeof(why), -1);
 
+    hm_fmt_str(&what_out, call);
+    hm_fmt_str(&what_out, ": damaged free block");
     hm_fmt_str(&out, "a block of size class ");
     hm_fmt_u64(&out, span->slot_bytes);
     hm_fmt_str(&out, " was written to after free(), or beyond the end of the block before it");
-    hm_fail("malloc(): damaged free block", (uintptr_t)span->ready, why);
+    hm_fail(what, addr, why);
 }
 
 /* Let the pagemap know of the carved slots from `first_addr` on: up to the page of the next slot,
@@ -149,11 +153,23 @@ hm_span_unready(struct hm_span *span)
 
     while ((slot = span->ready) != end) {
         if (slot->mark != span)
-            hm_span_damaged(span);
+            hm_span_damaged(span, (uintptr_t)slot, "free()");
         span->ready = slot->next;
         hm_span_put(span, slot);
         span->alarm--;
     }
+}
+
+void
+hm_span_check_empty(const struct hm_span *span)
+{
+    uint64_t slot_bytes = span->slot_bytes;
+    uintptr_t addr = hm_span_slot_addr(span, span->slot_count - 1);
+    uintptr_t stop_addr = addr + span->carved * slot_bytes;
+
+    for (; addr < stop_addr; addr += slot_bytes)
+        if (HM_UNLIKELY(((const struct hm_slot *)addr)->mark != span))
+            hm_span_damaged(span, addr, "free()");
 }
 
 /* The kernel copied the pagemap at yet another moment, so it is told again. */

@@ -166,8 +166,9 @@ hm_span_put(struct hm_span *span, struct hm_slot *slot)
  *   call  the function that was handed the pointer, e.g. "free()" */
 HM_NORETURN HM_COLD void hm_span_misuse(struct hm_span *span, uintptr_t addr, const char *call);
 
-/* Abort with one line: what malloc would hand out next does not bear the mark. */
-HM_NORETURN HM_COLD void hm_span_damaged(const struct hm_span *span);
+/* Abort with one line: the slot at `addr` is free, but does not bear the mark. */
+HM_NORETURN HM_COLD void hm_span_damaged(const struct hm_span *span, uintptr_t addr,
+                                         const char *call);
 
 /* Have the freed slots ready. No slot is ready now. Owner only. */
 HM_INLINE void
@@ -199,6 +200,11 @@ hm_span_refill(struct hm_span *span, struct hm_heap *heap)
 
 /* Make all ready slots freed ones. Owner only. */
 void hm_span_unready(struct hm_span *span);
+
+/* The span is empty by its count: abort if a carved slot does not bear the mark. A block that was
+ * written to after free() can be freed again unseen, and counts twice then; without this the pages
+ * of a live block would be given away. Owner only. */
+void hm_span_check_empty(const struct hm_span *span);
 
 /* If fork() cut off the thread that was at work here: find out from their marks which slots are
  * free. heap->lock is held. */

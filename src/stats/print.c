@@ -130,7 +130,8 @@ hm_stats_print_text(const struct hm_stats *stats, struct hm_fmt *out)
     put_count_row(out, "orphaned spans", stats->orphan_count, "  of ended threads");
     put_count_row(out, "adopted spans", stats->adopted_count, "");
     put_foreign_rows(stats, out);
-    put_count_row(out, "wrong sizes", stats->sized_free_mismatch_count, "  told to free");
+    if (stats->sized_free_mismatch_count != 0)
+        put_count_row(out, "wrong sizes", stats->sized_free_mismatch_count, "  passed to free");
     hm_fmt_flush(out);
 }
 

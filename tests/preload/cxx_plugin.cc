@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 // cxx_plugin.cc - a C++ library that a C program loads for itself alone, as interpreters load their
-// modules: when memory is short, the runtime that it brought along has to throw.
+// modules: when memory is short, the runtime that it brought along has to throw. While it is being
+// loaded, a thread of it uses the program's first operators: nothing in these may wait for the loader,
+// which waits for the thread.
+#include <pthread.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -8,6 +12,23 @@
 
 static volatile std::size_t absurd = PTRDIFF_MAX;
 static void *volatile kept;
+
+static void *
+use_operators(void *)
+{
+    kept = ::operator new(100);
+    ::operator delete(kept);
+    return nullptr;
+}
+
+static struct Loading {
+    Loading()
+    {
+        pthread_t thread;
+        if (pthread_create(&thread, nullptr, use_operators, nullptr) == 0)
+            pthread_join(thread, nullptr);
+    }
+} loading;
 
 template <class Call>
 static int
@@ -30,8 +51,9 @@ run_plugin()
     result |= throws_bad_alloc([] { kept = ::operator new(absurd, std::align_val_t(64)); }) << 2;
     result |= (::operator new(absurd, std::nothrow) == nullptr) << 3;
     result |= throws_bad_alloc([] {
-        std::string text; // called from the runtime's own code
-        text.reserve(text.max_size() / 2);
-    }) << 4;
+                  std::string text; // called from the runtime's own code
+                  text.reserve(text.max_size() / 2);
+              })
+              << 4;
     return result;
 }

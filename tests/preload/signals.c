@@ -6,9 +6,8 @@
  * Idea        Timers that fire after random times, up to thousands a second, over a storm of calls.
  *             In children the handler ends the process by _exit, replaces it by exec, or makes a
  *             copy with fork or _Fork that does; the parent looks at the wait status, and an alarm
- *             ends
- *             whoever hangs. At last handlers that only count, in several threads, and every block
- *             must be what it was.
+ *             ends whoever hangs. At last handlers that only count, in several threads, and every
+ *             block must be what it was.
  */
 #include "preload/expect.h"
 

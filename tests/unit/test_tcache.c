@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "support/rig.h"
 
@@ -268,6 +269,22 @@ Test(tcache, a_double_free_aborts, .signal = SIGABRT)
     (void)alloc(100);
     rig_free(&rig, cache, addr);
     rig_free(&rig, cache, addr);
+}
+
+/* The second free of a block that was written to in between is not seen; but its span counts one
+ * free too many, and is not given away with the block that lives. */
+Test(tcache, a_span_is_not_given_away_by_a_wrong_count, .signal = SIGABRT)
+{
+    uintptr_t addrs[300];
+    uint32_t count = fill(addrs);
+
+    memset((void *)addrs[0], 1, 1000);
+    memset((void *)addrs[1], 1, 1000);
+    rig_free(&rig, cache, addrs[0]);
+    memset((void *)addrs[0], 1, 1000);
+    for (uint32_t i = 0; i < count; i++)
+        if (i != 1)
+            rig_free(&rig, cache, addrs[i]);
 }
 
 Test(tcache, a_double_free_in_a_full_span_aborts, .signal = SIGABRT)
