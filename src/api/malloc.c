@@ -52,7 +52,7 @@ alloc_small(size_t size_bytes)
     unsigned class_idx = hm_class_of(size_bytes);
     struct hm_tcache *cache = hm_process_attach();
     void *mem
-        = cache != NULL ? hm_tcache_alloc(cache, class_idx) : hm_process_alloc_spare(class_idx);
+        = cache != NULL ? hm_tcache_alloc(cache, class_idx) : hm_process_alloc_late(class_idx);
 
     if (mem == NULL)
         return no_memory();

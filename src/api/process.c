@@ -8,10 +8,9 @@
  *             are read and the handlers for fork and thread exit are set. At exit the report is
  *             written.
  * State       hm_process and hm_thread_cache: the only mutable globals of the library.
- * Locking     hm_process.lock, spare_lock (rank 1), then heap.lock (rank 2). fork() holds
- *             spare_lock and heap.lock across, so that the child finds neither held by a thread
- *             that it does not have; the forking thread itself passes through both, for handlers
- *             of other libraries that allocate.
+ * Locking     hm_process.lock (rank 1), then heap.lock (rank 2). fork() holds heap.lock across, so
+ *             that the child does not find it held by a thread that it does not have; the forking
+ *             thread itself passes through, for handlers of other libraries that allocate.
  */
 #include "api/process.h"
 
@@ -31,8 +30,7 @@ static struct hm_span **process_root[HM_ROOT_COUNT];
 struct hm_process hm_process = {
     .heap.pagemap = { .root = process_root, .near_addr = HM_NEAR_NONE },
 #ifdef HM_DEBUG
-    .lock.later = { &hm_process.spare_lock, &hm_process.heap.lock },
-    .spare_lock.later = { &hm_process.lock, &hm_process.heap.lock },
+    .lock.later = { &hm_process.heap.lock },
 #endif
     .small_end_bytes = HM_SMALL_MAX_BYTES + 1,
     .cached_end_bytes = HM_SMALL_MAX_BYTES + 1,
@@ -99,7 +97,6 @@ static void
 fork_prepare(void)
 {
     hm_process.was_threaded = !__libc_single_threaded;
-    hm_lock_take_for_fork(&hm_process.spare_lock);
     hm_lock_take_for_fork(&hm_process.heap.lock);
 }
 
@@ -107,7 +104,6 @@ static void
 fork_parent(void)
 {
     hm_lock_give_after_fork(&hm_process.heap.lock);
-    hm_lock_give_after_fork(&hm_process.spare_lock);
 }
 
 static void
@@ -116,13 +112,9 @@ fork_child(void)
     struct hm_tcache *self = hm_thread_cache != EMPTY ? hm_thread_cache : NULL;
 
     /* What a handler interrupted goes on here, and finds all as it left it. */
-    if (!hm_process.heap.lock.is_interrupted && !hm_process.spare_lock.is_interrupted) {
-        hm_process.spare = NULL; /* its spans become orphans like those of other threads */
-        if (hm_process.was_threaded)
-            hm_pool_after_fork(&hm_process.pool, self);
-    }
+    if (hm_process.was_threaded && !hm_process.heap.lock.is_interrupted)
+        hm_pool_after_fork(&hm_process.pool, self);
     hm_lock_reset(&hm_process.heap.lock);
-    hm_lock_reset(&hm_process.spare_lock);
     if (!hm_lock_is_mine(&hm_process.lock))
         hm_lock_reset(&hm_process.lock);
 }
@@ -261,19 +253,20 @@ hm_process_attach(void)
     return cache;
 }
 
+/* With a cache for just this call. The span that it leaves is the next one's. */
 void *
-hm_process_alloc_spare(unsigned class_idx)
+hm_process_alloc_late(unsigned class_idx)
 {
-    void *mem = NULL;
+    struct hm_tcache *cache;
+    void *mem;
 
     if (!hm_process_start())
         return NULL;
-    hm_lock_take(&hm_process.spare_lock);
-    if (hm_process.spare == NULL)
-        hm_process.spare = hm_tcache_acquire(&hm_process.pool, 0);
-    if (hm_process.spare != NULL)
-        mem = hm_tcache_alloc(hm_process.spare, class_idx);
-    hm_lock_give(&hm_process.spare_lock);
+    cache = hm_tcache_acquire(&hm_process.pool, 0);
+    if (cache == NULL)
+        return NULL;
+    mem = hm_tcache_alloc(cache, class_idx);
+    hm_tcache_retire(cache);
     return mem;
 }
 

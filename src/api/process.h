@@ -20,8 +20,6 @@ struct hm_process {
     bool was_threaded;         /* when fork() was called last; heap.lock */
     bool has_key;              /* exit_key is valid; atomic */
     unsigned exit_key;         /* pthread key whose destructor retires a thread's cache */
-    struct hm_tcache *spare;   /* for threads past that destructor, or without memory for one */
-    struct hm_lock spare_lock; /* protects the spare cache (rank 1, never with `lock`) */
     size_t small_end_bytes;    /* requests from here on may be direct, or are for no size class */
     size_t cached_end_bytes;   /* from here on they do not come from the thread's cache by
                                   themselves */
@@ -42,7 +40,7 @@ extern __thread struct hm_tcache *hm_thread_cache
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 /* Give this thread a cache, starting the process's heap if need be. Returns NULL if there is no
- * memory, or if the thread is ending; then hm_process_alloc_spare serves. */
+ * memory, or if the thread is ending; then hm_process_alloc_late serves. */
 struct hm_tcache *hm_process_attach(void);
 
 /* Ask the cutoff about requests of `size_bytes` and more, also if a size class would hold them. As
@@ -62,8 +60,8 @@ bool hm_process_configure(void);
 /* Set what is given. */
 void hm_process_tune(const struct hm_glibc *glibc);
 
-/* A slot from the spare cache; NULL if there is no memory. */
-void *hm_process_alloc_spare(unsigned class_idx);
+/* A slot for a thread that is past the end of its cache; NULL if there is no memory. */
+void *hm_process_alloc_late(unsigned class_idx);
 
 /* End the program: what `call` was handed at `addr` is no block. */
 HM_NORETURN HM_COLD void hm_process_not_ours(uintptr_t addr, const char *call);

@@ -76,8 +76,8 @@ hm_tcache_close(struct hm_tcache *cache, unsigned open_count, uintptr_t id)
     for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
         struct hm_span *span = cache->current[i];
 
-        if (i >= open_count)
-            set_current(cache, i, NONE);
+        cache->open_count = HM_CLASS_COUNT;
+        set_current(cache, i, i < open_count ? span : NONE);
         cache->current[i] = span;
         if (span != NONE)
             hm_store(&span->owner, id);
@@ -146,6 +146,11 @@ next_span(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
 {
     struct hm_list *room = &cache->room[class_idx];
 
+    /* Few freed slots are better than none elsewhere. */
+    if (span->freed != hm_span_end(span) && hm_list_is_empty(room)) {
+        hm_span_swap(span);
+        return span;
+    }
     /* More than once if a span with room, or an adopted one, turns out to be full. */
     do {
         if (span != NONE)
@@ -190,7 +195,7 @@ release_span(struct hm_tcache *cache, struct hm_span *span)
 {
     struct hm_heap *heap = cache->pool->heap;
 
-    hm_span_check_empty(span);
+    hm_span_wipe(span);
     hm_list_del(&span->link);
     cache->owned_count[span->class_idx]--;
     hm_lock_take(&heap->lock);

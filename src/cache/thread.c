@@ -53,6 +53,7 @@ hm_pool_drop_orphan(struct hm_pool *pool, struct hm_span *span)
 {
     hm_store(&pool->orphan_count, pool->orphan_count - 1);
     hm_list_del(&span->link);
+    hm_span_wipe(span);
     hm_span_destroy(pool->heap, span);
 }
 
@@ -65,6 +66,7 @@ make_orphan(struct hm_pool *pool, struct hm_span *span)
     span->alarm += span->hidden;
     span->hidden = 0;
     if (span->alarm == 0) {
+        hm_span_wipe(span);
         hm_span_destroy(pool->heap, span);
         return;
     }
@@ -156,6 +158,7 @@ settle_own(struct hm_tcache *self, struct hm_span *span)
     hm_list_del(&span->link);
     if (span->alarm == 0) {
         self->owned_count[span->class_idx]--;
+        hm_span_wipe(span);
         hm_span_destroy(self->pool->heap, span);
     } else {
         hm_list_add_last(&self->room[span->class_idx], &span->link);

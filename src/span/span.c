@@ -161,15 +161,19 @@ hm_span_unready(struct hm_span *span)
 }
 
 void
-hm_span_check_empty(const struct hm_span *span)
+hm_span_wipe(struct hm_span *span)
 {
     uint64_t slot_bytes = span->slot_bytes;
     uintptr_t addr = hm_span_slot_addr(span, span->slot_count - 1);
     uintptr_t stop_addr = addr + span->carved * slot_bytes;
 
-    for (; addr < stop_addr; addr += slot_bytes)
-        if (HM_UNLIKELY(((const struct hm_slot *)addr)->mark != span))
+    for (; addr < stop_addr; addr += slot_bytes) {
+        struct hm_slot *slot = (struct hm_slot *)addr;
+
+        if (HM_UNLIKELY(slot->mark != span))
             hm_span_damaged(span, addr, "free()");
+        slot->mark = NULL;
+    }
 }
 
 /* The kernel copied the pagemap at yet another moment, so it is told again. */

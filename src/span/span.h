@@ -201,10 +201,11 @@ hm_span_refill(struct hm_span *span, struct hm_heap *heap)
 /* Make all ready slots freed ones. Owner only. */
 void hm_span_unready(struct hm_span *span);
 
-/* The span is empty by its count: abort if a carved slot does not bear the mark. A block that was
- * written to after free() can be freed again unseen, and counts twice then; without this the pages
- * of a live block would be given away. Owner only. */
-void hm_span_check_empty(const struct hm_span *span);
+/* Before an empty span is destroyed: erase its marks, so that no later owner of the memory copies
+ * them into a block of a later life of this struct. Aborts if a carved slot does not bear the mark:
+ * a block that was written to after free() can be freed again unseen, and counts twice then; without
+ * this the pages of a live block would be given away. Owner only. */
+void hm_span_wipe(struct hm_span *span);
 
 /* If fork() cut off the thread that was at work here: find out from their marks which slots are
  * free. heap->lock is held. */
