@@ -68,7 +68,7 @@ struct hm_os {
      * already. */
     int (*commit)(void *ctx, uintptr_t addr, size_t len_bytes);
 
-    /* Give address space back; the range must have come from reserve() or remap(). */
+    /* Give address space back: what came from reserve() or remap(), or the end of it. */
     int (*unmap)(void *ctx, uintptr_t addr, size_t len_bytes);
 
     /* Resize a committed mapping. With to_addr == 0 it stays where it is or the call fails; else

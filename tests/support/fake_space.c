@@ -114,14 +114,10 @@ struct fake_mapping *
 fake_space_find(const struct fake_space *space, uintptr_t addr, size_t len_bytes, const char *what)
 {
     size_t page_bytes = hm_page_bytes(&space->geom);
-    size_t idx = idx_of(space, addr);
-    struct fake_mapping *mapping;
+    struct fake_mapping *mapping = space->mappings + idx_of(space, addr);
 
     if (len_bytes == 0 || ((addr | len_bytes) & (page_bytes - 1)) != 0
-        || !fake_space_has(space, addr))
-        fake_space_misuse(what, addr, len_bytes);
-    mapping = &space->mappings[idx];
-    if (len_bytes > mapping->addr + mapping->len_bytes - addr)
+        || !fake_space_has(space, addr) || len_bytes > mapping->addr + mapping->len_bytes - addr)
         fake_space_misuse(what, addr, len_bytes);
     return mapping;
 }
@@ -215,10 +211,17 @@ fake_space_unmap(struct fake_space *space, uintptr_t addr, size_t len_bytes)
     struct fake_mapping *mapping
         = fake_space_find(space, addr, len_bytes, "unmap() of what was not reserved");
 
-    if (mapping->addr != addr || mapping->len_bytes != len_bytes)
-        fake_space_misuse("unmap() of a part of a mapping", addr, len_bytes);
-    drop_cells(space, mapping, 0);
-    erase(space, mapping);
+    size_t left_bytes = addr - mapping->addr;
+
+    if (left_bytes + len_bytes != mapping->len_bytes
+        || hm_align_down(left_bytes, hm_region_bytes(&space->geom)) != left_bytes)
+        fake_space_misuse("unmap() of what is not the last regions of a mapping", addr, len_bytes);
+    drop_cells(space, mapping, left_bytes >> space->geom.region_shift);
+    fake_real_unmap(mapping->is_real, addr, len_bytes);
+    space->reserved_bytes -= len_bytes;
+    mapping->len_bytes = left_bytes;
+    if (left_bytes == 0)
+        erase(space, mapping);
 }
 
 /* --- regions ---------------------------------------------------------------------------------- */
@@ -337,19 +340,14 @@ resize(struct fake_space *space, struct fake_mapping *mapping, size_t new_bytes)
 {
     size_t old_count = cell_count(space, mapping->len_bytes);
     size_t new_count = cell_count(space, new_bytes);
+    size_t committed_bytes = space->committed_bytes + new_bytes - mapping->len_bytes;
     uintptr_t flags = mapping->cells[0] & (FAKE_WANTS | FAKE_COMMITTED);
 
     if (new_bytes < mapping->len_bytes) {
         drop_cells(space, mapping, new_count);
         cut_last(space, mapping, new_bytes);
-        /* drop_cells has counted the cells that are gone as a whole. */
-        if (mapping->len_bytes > new_count << space->geom.region_shift)
-            space->committed_bytes -= (new_count << space->geom.region_shift) - new_bytes;
-        else
-            space->committed_bytes -= mapping->len_bytes - new_bytes;
-    } else {
-        space->committed_bytes += new_bytes - mapping->len_bytes;
     }
+    space->committed_bytes = committed_bytes;
     mapping->cells = more(mapping->cells, new_count, sizeof(mapping->cells[0]));
     for (size_t i = old_count; i < new_count; i++)
         mapping->cells[i] = flags;

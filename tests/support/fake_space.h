@@ -61,6 +61,7 @@ void fake_space_misuse(const char *what, uintptr_t addr, size_t len_bytes)
 /* Places a mapping at the lowest free address. Returns false if there is none. */
 bool fake_space_reserve(struct fake_space *space, size_t len_bytes, size_t align_bytes,
                         uintptr_t *out_addr);
+/* All of a mapping, or its last regions. */
 void fake_space_unmap(struct fake_space *space, uintptr_t addr, size_t len_bytes);
 
 /* The mapping with the whole range in it; a range outside of all mappings is misuse, told as

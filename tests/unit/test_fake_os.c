@@ -47,6 +47,21 @@ Test(fake_os, address_space_is_used_again)
     cr_assert_eq(fake.space.reserved_bytes, 14 * REGION);
 }
 
+Test(fake_os, the_end_of_a_mapping_can_go)
+{
+    size_t reserved_bytes = fake.space.reserved_bytes;
+    uintptr_t addr = 0;
+
+    cr_assert_eq(fake.os.reserve(&fake, 4 * REGION + 4096, REGION, &addr), 0);
+    cr_assert_eq(fake.os.commit(&fake, addr, 4 * REGION + 4096), 0);
+    cr_assert_eq(fake.os.unmap(&fake, addr + 3 * REGION, REGION + 4096), 0);
+    cr_assert_eq(fake.space.reserved_bytes, reserved_bytes + 3 * REGION);
+    cr_assert(fake_space_has(&fake.space, addr + 3 * REGION - 1));
+    cr_assert_not(fake_space_has(&fake.space, addr + 3 * REGION));
+    cr_assert_eq(fake.os.unmap(&fake, addr, 3 * REGION), 0);
+    cr_assert_eq(fake.space.reserved_bytes, reserved_bytes);
+}
+
 Test(fake_os, address_space_is_limited)
 {
     uintptr_t addr = 7;
@@ -187,6 +202,11 @@ Test(fake_os, discard_of_what_is_not_committed, .signal = SIGABRT)
 Test(fake_os, unmap_of_half, .signal = SIGABRT)
 {
     fake.os.unmap(&fake, base, 2 * REGION);
+}
+
+Test(fake_os, unmap_of_a_part_of_a_region, .signal = SIGABRT)
+{
+    fake.os.unmap(&fake, base + 4 * REGION - 4096, 4096);
 }
 
 Test(fake_os, unmap_twice, .signal = SIGABRT)
