@@ -7,7 +7,7 @@
  *             fit, and base pages for the tail. mremap moves page tables; the target is an aligned
  *             reservation of our own, because the kernel keeps huge pages only if both ends are
  *             aligned alike. One advice for all of it keeps it one VMA, which is all that mremap
- *             moves.
+ *             moves. What the extents hold and do not use makes room where the kernel has none.
  * Locking     heap->lock is held by the caller.
  */
 #include "heap/direct.h"
@@ -16,27 +16,45 @@
 
 #include "heap/extent.h"
 
-int
-hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
-              struct hm_mapping *out_map)
+/* Returns 0 or a negative errno. */
+static int
+map_once(struct hm_heap *heap, size_t len_bytes, size_t align_bytes, struct hm_mapping *out_map)
 {
     const struct hm_os *os = heap->os;
     struct hm_mapping map = { .len_bytes = len_bytes };
     struct hm_range range;
+    int rc = os->reserve(os->ctx, len_bytes, align_bytes, &map.addr);
 
-    if (align_bytes < hm_region_bytes(&heap->geom))
-        align_bytes = hm_region_bytes(&heap->geom);
-    if (os->reserve(os->ctx, len_bytes, align_bytes, &map.addr) != 0)
-        return -ENOMEM;
+    if (rc != 0)
+        return rc;
     range = (struct hm_range){ .addr = map.addr,
                                .len_bytes = len_bytes,
                                .advised = HM_BACKING_KINDS };
-    if (hm_backing_obtain(&heap->backing, &range, hm_heap_bytes(heap) + len_bytes, &map.kind)
-        != 0) {
+    if (hm_pagemap_prepare(&heap->pagemap, &heap->meta, map.addr, 1) != 0
+        || hm_backing_obtain(&heap->backing, &range, hm_heap_bytes(heap) + len_bytes, &map.kind)
+               != 0) {
         (void)os->unmap(os->ctx, map.addr, len_bytes);
         return -ENOMEM;
     }
-    os->name(os->ctx, map.addr, len_bytes, "huma heap");
+    *out_map = map;
+    return 0;
+}
+
+int
+hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
+              struct hm_mapping *out_map)
+{
+    struct hm_mapping map;
+    int rc;
+
+    if (align_bytes < hm_region_bytes(&heap->geom))
+        align_bytes = hm_region_bytes(&heap->geom);
+    rc = map_once(heap, len_bytes, align_bytes, &map);
+    if (rc != 0 && hm_extent_make_room(heap, rc))
+        rc = map_once(heap, len_bytes, align_bytes, &map);
+    if (rc != 0)
+        return -ENOMEM;
+    heap->os->name(heap->os->ctx, map.addr, len_bytes, "huma heap");
     heap->direct_bytes += len_bytes;
     heap->direct_kind_bytes[map.kind] += len_bytes;
     heap->direct_count++;
@@ -59,31 +77,52 @@ hm_direct_unmap(struct hm_heap *heap, const struct hm_mapping *map)
     heap->discard_calls++;
 }
 
+/* Move the pages to a range of the new length. Returns 0 or a negative errno. */
+static int
+move(struct hm_heap *heap, const struct hm_mapping *map, size_t new_bytes, uintptr_t *out_addr)
+{
+    const struct hm_os *os = heap->os;
+    uintptr_t to_addr = 0;
+    int rc = os->reserve(os->ctx, new_bytes, hm_region_bytes(&heap->geom), &to_addr);
+
+    if (rc != 0)
+        return rc;
+    if (hm_pagemap_prepare(&heap->pagemap, &heap->meta, to_addr, 1) != 0
+        || os->remap(os->ctx, map->addr, map->len_bytes, to_addr, new_bytes) != 0) {
+        (void)os->unmap(os->ctx, to_addr, new_bytes);
+        return -ENOMEM;
+    }
+    *out_addr = to_addr;
+    return 0;
+}
+
+/* In place if that can be. It is moved only for want of room: whatever else the kernel objects to,
+ * it would object to again, and some kernels only after they have unmapped the target. */
+static int
+resize_once(struct hm_heap *heap, const struct hm_mapping *map, size_t new_bytes,
+            uintptr_t *out_addr)
+{
+    int rc = heap->os->remap(heap->os->ctx, map->addr, map->len_bytes, 0, new_bytes);
+
+    if (rc == -ENOMEM)
+        return move(heap, map, new_bytes, out_addr);
+    *out_addr = map->addr;
+    return rc;
+}
+
 int
 hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_bytes)
 {
-    const struct hm_os *os = heap->os;
-    uintptr_t addr = inout_map->addr;
-    size_t old_bytes = inout_map->len_bytes;
-    uintptr_t to_addr = addr;
-    int rc = os->remap(os->ctx, addr, old_bytes, 0, new_bytes);
+    uintptr_t addr;
+    int rc = resize_once(heap, inout_map, new_bytes, &addr);
 
-    /* Only for want of room: whatever else the kernel objects to, it would object to again, and
-     * some kernels only after they have unmapped the target. */
-    if (rc != 0 && rc != -ENOMEM)
+    if (rc != 0 && hm_extent_make_room(heap, rc))
+        rc = resize_once(heap, inout_map, new_bytes, &addr);
+    if (rc != 0)
         return -ENOMEM;
-    if (rc != 0) {
-        if (os->reserve(os->ctx, new_bytes, hm_region_bytes(&heap->geom), &to_addr) != 0)
-            return -ENOMEM;
-        if (hm_pagemap_prepare(&heap->pagemap, &heap->meta, to_addr, 1) != 0
-            || os->remap(os->ctx, addr, old_bytes, to_addr, new_bytes) != 0) {
-            (void)os->unmap(os->ctx, to_addr, new_bytes);
-            return -ENOMEM;
-        }
-    }
-    heap->direct_bytes += new_bytes - old_bytes;
-    heap->direct_kind_bytes[inout_map->kind] += new_bytes - old_bytes;
-    inout_map->addr = to_addr;
+    heap->direct_bytes += new_bytes - inout_map->len_bytes;
+    heap->direct_kind_bytes[inout_map->kind] += new_bytes - inout_map->len_bytes;
+    inout_map->addr = addr;
     inout_map->len_bytes = new_bytes;
     return 0;
 }

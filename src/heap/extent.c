@@ -1,16 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* extent.c - how much address space to reserve at a time (see extent.h).
+/* extent.c - how much address space to reserve at a time, and when it goes back (see extent.h).
  *
  * Problem     Few and large reservations cost least. But RLIMIT_AS counts them, and what the heap
- *             holds in reserve is lacking where the program maps a file or starts a thread; and
- *             where vm.max_map_count is used up, the next reservation may be the last.
+ *             holds in reserve is lacking where the program maps a file or starts a thread, or the
+ *             heap itself wants a mapping of another kind; and where vm.max_map_count is used up,
+ *             the next reservation may be the last.
  * Idea        A share of what is there, no more than a small share of RLIMIT_AS, and much where
- *             mappings are scarce. What is refused is asked for again in half the size. Metadata
- *             for the new regions is mapped along, while the kernel still gives mappings.
+ *             mappings are scarce. What is refused is asked for again in half the size; then what
+ *             the extents have behind their last region in use is unmapped, if it is RLIMIT_AS that
+ *             binds, and all is tried once more. Metadata for the new regions is mapped along,
+ *             while the kernel still gives mappings.
+ * Invariants  The structs of an extent without address space are zero like new ones, and lie in the
+ *             list of their size. So there are never more of a size than were needed at one time.
  */
 #include "heap/extent.h"
 
 #include <errno.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "heap/pheap.h"
 
 /* Reserve this much at least, and an eighth of what is there: few extents. */
 #define EXTENT_MIN_REGIONS 16
@@ -21,6 +30,48 @@
 
 /* Metadata that a region full of spans takes, at most about: spans of 32 KiB, 256 bytes each. */
 #define SPAN_SHARE 128
+
+/* --- structs ---------------------------------------------------------------------------------- */
+
+/* The list of the smallest room for so many regions. */
+static unsigned
+room_idx(size_t region_count)
+{
+    unsigned idx = 0;
+
+    while ((size_t)1 << idx < region_count)
+        idx++;
+    hm_assert(idx < HM_EXTENT_ROOMS);
+    return idx;
+}
+
+/* An extent for a range, not yet linked; NULL if there is no memory. */
+static struct hm_extent *
+obtain(struct hm_heap *heap, uintptr_t addr, size_t len_bytes)
+{
+    unsigned idx = room_idx(len_bytes >> heap->geom.region_shift);
+    struct hm_extent *extent = heap->idle_extents[idx];
+
+    if (extent != NULL)
+        heap->idle_extents[idx] = extent->next;
+    else
+        extent = hm_extent_create(&heap->meta, &heap->geom, (size_t)1 << idx);
+    if (extent != NULL)
+        hm_extent_place(extent, &heap->geom, addr, len_bytes);
+    return extent;
+}
+
+static void
+release(struct hm_heap *heap, struct hm_extent *extent)
+{
+    unsigned idx = room_idx(extent->room_count);
+
+    extent->region_count = 0;
+    extent->next = heap->idle_extents[idx];
+    heap->idle_extents[idx] = extent;
+}
+
+/* --- taking ----------------------------------------------------------------------------------- */
 
 /* Whether spans anywhere in an extent can be entered in the page map. */
 static bool
@@ -57,26 +108,58 @@ wish_for(const struct hm_heap *heap)
     return wish_count < limit_count ? wish_count : limit_count;
 }
 
+/* Reserve just so many regions. Returns 0 or a negative errno. */
+static int
+reserve(struct hm_heap *heap, size_t region_count, struct hm_extent **out_extent)
+{
+    const struct hm_os *os = heap->os;
+    size_t len_bytes = region_count << heap->geom.region_shift;
+    struct hm_extent *extent;
+    uintptr_t addr = 0;
+    int rc = os->reserve(os->ctx, len_bytes, hm_region_bytes(&heap->geom), &addr);
+
+    if (rc != 0)
+        return rc;
+    extent = obtain(heap, addr, len_bytes);
+    if (extent != NULL && has_page_map(heap, extent)) {
+        *out_extent = extent;
+        return 0;
+    }
+    if (extent != NULL)
+        release(heap, extent);
+    (void)os->unmap(os->ctx, addr, len_bytes);
+    return -ENOMEM;
+}
+
+/* Reserve as much as is wished for. Under RLIMIT_AS that may be too much where the need is not, or
+ * leave no room for the page map. */
+static int
+reserve_wish(struct hm_heap *heap, size_t region_count, struct hm_extent **out_extent)
+{
+    size_t wish_count = wish_for(heap);
+    int rc;
+
+    for (;;) {
+        if (wish_count < region_count)
+            wish_count = region_count;
+        rc = reserve(heap, wish_count, out_extent);
+        if (rc == 0 || wish_count == region_count)
+            return rc;
+        wish_count /= 2;
+    }
+}
+
 struct hm_extent *
 hm_extent_add(struct hm_heap *heap, size_t region_count)
 {
-    size_t wish_count = wish_for(heap);
-    struct hm_extent *extent;
+    struct hm_extent *extent = NULL;
+    int rc = reserve_wish(heap, region_count, &extent);
 
-    for (;;) {
-        extent = hm_extent_create(heap->os, &heap->meta, &heap->geom, region_count, wish_count);
-        if (extent == NULL)
-            return NULL;
-        if (has_page_map(heap, extent))
-            break;
-        /* Under RLIMIT_AS the wish may leave no room for the page map. The structs of an extent
-         * that is given up, a few hundred bytes, are not used again. */
-        (void)heap->os->unmap(heap->os->ctx, extent->addr,
-                              extent->region_count << heap->geom.region_shift);
-        if (extent->region_count <= region_count)
-            return NULL;
-        wish_count = extent->region_count / 2;
-    }
+    if (rc != 0 && hm_extent_make_room(heap, rc))
+        rc = reserve_wish(heap, region_count, &extent);
+    if (rc != 0)
+        return NULL;
+    heap->os->name(heap->os->ctx, extent->addr, extent->end_addr - extent->addr, "huma heap");
     if (heap->extents != NULL)
         hm_meta_prepare(&heap->meta,
                         extent->region_count * (hm_region_bytes(&heap->geom) / SPAN_SHARE));
@@ -87,15 +170,91 @@ hm_extent_add(struct hm_heap *heap, size_t region_count)
 int
 hm_extent_adopt(struct hm_heap *heap, uintptr_t addr, size_t len_bytes)
 {
-    size_t region_count = len_bytes >> heap->geom.region_shift;
     struct hm_extent *extent;
 
-    if (region_count == 0)
+    if (len_bytes >> heap->geom.region_shift == 0)
         return -ENOMEM;
-    extent = hm_extent_build(&heap->meta, &heap->geom, addr, region_count);
-    if (extent == NULL || !has_page_map(heap, extent))
+    extent = obtain(heap, addr, len_bytes);
+    if (extent == NULL)
         return -ENOMEM;
-    extent->tail_idx = region_count;
+    if (!has_page_map(heap, extent)) {
+        release(heap, extent);
+        return -ENOMEM;
+    }
+    extent->tail_idx = extent->region_count;
     link_extent(heap, extent);
     return 0;
+}
+
+/* --- giving back ------------------------------------------------------------------------------ */
+
+/* Forget the regions from `from_idx` on, whose address space is gone; none was in use. */
+static void
+forget_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx)
+{
+    size_t given_bytes = 0;
+
+    for (size_t idx = from_idx; idx < extent->region_count; idx++) {
+        struct hm_region *region = hm_extent_region(extent, idx);
+
+        if (region->extent == NULL)
+            continue;
+        if (region->state == HM_REGION_KEPT)
+            hm_pheap_unkeep(heap, region);
+        given_bytes += region->dirty_pages > 0 ? hm_region_bytes(&heap->geom) : 0;
+        memset(region, 0, extent->stride_bytes);
+    }
+    heap->discarded_bytes += given_bytes;
+    heap->discard_calls += given_bytes > 0;
+    heap->extent_regions -= extent->region_count - from_idx;
+    extent->region_count = from_idx;
+    if (extent->tail_idx > from_idx)
+        extent->tail_idx = from_idx;
+}
+
+/* Unmap what lies behind the last region in use. munmap can fail when it would split a mapping and
+ * vm.max_map_count is used up: then nothing changes. */
+static bool
+cut(struct hm_heap *heap, struct hm_extent *extent)
+{
+    size_t keep_count
+        = extent->region_count - hm_bitmap_trailing_clear(extent->in_use, extent->region_count);
+    uintptr_t addr = extent->addr + (keep_count << heap->geom.region_shift);
+
+    if (keep_count == extent->region_count
+        || heap->os->unmap(heap->os->ctx, addr, extent->end_addr - addr) != 0)
+        return false;
+    extent->end_addr = addr;
+    forget_regions(heap, extent, keep_count);
+    return true;
+}
+
+bool
+hm_extent_trim(struct hm_heap *heap)
+{
+    struct hm_extent **link = &heap->extents;
+    bool is_trimmed = false;
+
+    if (heap->os->address_limit(heap->os->ctx) == SIZE_MAX)
+        return false;
+    heap->last_extent = NULL;
+    while (*link != NULL) {
+        struct hm_extent *extent = *link;
+
+        is_trimmed |= cut(heap, extent);
+        if (extent->region_count > 0) {
+            heap->last_extent = extent;
+            link = &extent->next;
+        } else {
+            *link = extent->next;
+            release(heap, extent);
+        }
+    }
+    return is_trimmed;
+}
+
+bool
+hm_extent_make_room(struct hm_heap *heap, int rc)
+{
+    return rc == -ENOMEM && hm_extent_trim(heap);
 }

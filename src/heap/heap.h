@@ -29,7 +29,9 @@ struct hm_heap {
     /* the page heap (pheap.c) */
     struct hm_extent *extents; /* all address space of this heap, oldest first */
     struct hm_extent *last_extent;
-    size_t extent_regions;   /* regions in all extents */
+    struct hm_extent *idle_extents[HM_EXTENT_ROOMS]; /* [n]: without address space, with structs
+                                                        for 2^n regions */
+    size_t extent_regions;                           /* regions in all extents */
     struct hm_region **fits; /* [n]: open regions whose longest free run is n pages */
     uint64_t *fits_map;      /* bit n: fits[n] is not empty */
     struct hm_region *kept;  /* empty regions with memory, the latest first */

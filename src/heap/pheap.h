@@ -22,7 +22,7 @@ struct hm_run {
  *   out_run      [out] the run
  *
  * Returns 0, or -ENOMEM with the heap unchanged except for regions that were opened on the way and
- * are kept as empty. Next on the allocation walk: hm_extent_create (heap/region.c) for address
+ * are kept as empty. Next on the allocation walk: hm_extent_add (heap/extent.c) for address
  * space, hm_backing_obtain (backing/backing.c) for memory. */
 int hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages,
                   struct hm_run *out_run);

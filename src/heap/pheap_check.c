@@ -32,15 +32,41 @@ check_region(const struct hm_heap *heap, const struct hm_region *region)
     return NULL;
 }
 
+static const char *
+check_extents(const struct hm_heap *heap)
+{
+    const struct hm_extent *last = NULL;
+    size_t region_count = 0;
+
+    for (const struct hm_extent *extent = heap->extents; extent != NULL; extent = extent->next) {
+        if (extent->region_count == 0 || extent->region_count > extent->room_count
+            || extent->tail_idx > extent->region_count)
+            return "an extent has regions, and structs for them";
+        region_count += extent->region_count;
+        last = extent;
+    }
+    if (last != heap->last_extent || region_count != heap->extent_regions)
+        return "last_extent and extent_regions are those of the list";
+    for (int i = 0; i < HM_EXTENT_ROOMS; i++)
+        for (const struct hm_extent *extent = heap->idle_extents[i]; extent != NULL;
+             extent = extent->next)
+            if (extent->region_count != 0 || extent->room_count != (size_t)1 << i)
+                return "an idle extent has no regions, and is in the list of its size";
+    return NULL;
+}
+
 const char *
 hm_pheap_check(const struct hm_heap *heap)
 {
+    const char *broken_extent = check_extents(heap);
     size_t used_pages = 0;
     size_t open_count = 0;
     size_t kept_count = 0;
     size_t listed_count = 0;
     struct hm_region *region = NULL;
 
+    if (broken_extent != NULL)
+        return broken_extent;
     while ((region = hm_pheap_next_region(heap, region)) != NULL) {
         const char *broken = check_region(heap, region);
 

@@ -12,6 +12,7 @@
  */
 #include "heap/purge.h"
 
+#include "heap/extent.h"
 #include "heap/pheap.h"
 
 /* Empty regions kept: this many bytes of them, at least one, and one for KEPT_SHARE in use. */
@@ -172,5 +173,7 @@ hm_purge_all(struct hm_heap *heap)
 {
     size_t given_bytes = discard_loose_pages(heap);
 
-    return given_bytes + close_oldest(heap, 0);
+    given_bytes += close_oldest(heap, 0);
+    (void)hm_extent_trim(heap);
+    return given_bytes;
 }

@@ -15,8 +15,8 @@ void hm_purge_keep(struct hm_heap *heap, struct hm_region *region);
  * empty. Next on the free walk: os->advise (os/os_advise.c). */
 void hm_purge_emptied(struct hm_heap *heap, size_t emptied_count);
 
-/* Return all memory that can be returned without splitting a huge page. Returns its length in
- * bytes. */
+/* Return all memory that can be returned without splitting a huge page, and under RLIMIT_AS the
+ * address space of what is empty. Returns the length of the memory in bytes. */
 size_t hm_purge_all(struct hm_heap *heap);
 
 #endif

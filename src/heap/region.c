@@ -5,49 +5,36 @@
 #include "base/check.h"
 
 struct hm_extent *
-hm_extent_build(struct hm_meta *meta, const struct hm_geom *geom, uintptr_t addr,
-                size_t region_count)
+hm_extent_create(struct hm_meta *meta, const struct hm_geom *geom, size_t room_count)
 {
     uint32_t page_count = hm_region_pages(geom);
     size_t stride_bytes
         = sizeof(struct hm_region) + 2 * HM_BITMAP_WORDS(page_count) * sizeof(uint64_t);
-    size_t words_bytes = HM_BITMAP_WORDS(region_count) * sizeof(uint64_t);
-    struct hm_extent *extent = hm_meta_alloc(meta, sizeof(*extent) + words_bytes, sizeof(void *));
+    size_t words_bytes = HM_BITMAP_WORDS(room_count) * sizeof(uint64_t);
+    size_t head_bytes = hm_align_up(sizeof(struct hm_extent) + words_bytes, HM_CACHE_LINE_BYTES);
+    struct hm_extent *extent
+        = hm_meta_alloc(meta, head_bytes + room_count * stride_bytes, HM_CACHE_LINE_BYTES);
 
     if (extent == NULL)
         return NULL;
-    extent->addr = addr;
-    extent->region_count = region_count;
+    extent->room_count = room_count;
     extent->stride_bytes = stride_bytes;
-    extent->tail_advice = HM_BACKING_KINDS;
     extent->in_use = (uint64_t *)(void *)(extent + 1);
-    extent->regions = hm_meta_alloc(meta, region_count * stride_bytes, HM_CACHE_LINE_BYTES);
-    return extent->regions != NULL ? extent : NULL;
+    extent->regions = (char *)extent + head_bytes;
+    return extent;
 }
 
-struct hm_extent *
-hm_extent_create(const struct hm_os *os, struct hm_meta *meta, const struct hm_geom *geom,
-                 size_t region_count, size_t wish_count)
+void
+hm_extent_place(struct hm_extent *extent, const struct hm_geom *geom, uintptr_t addr,
+                size_t len_bytes)
 {
-    size_t region_bytes = hm_region_bytes(geom);
-    struct hm_extent *extent;
-    uintptr_t addr = 0;
-
-    if (wish_count < region_count)
-        wish_count = region_count;
-    /* Under RLIMIT_AS the wish may be too much where the need is not. */
-    while (os->reserve(os->ctx, wish_count * region_bytes, region_bytes, &addr) != 0) {
-        if (wish_count == region_count)
-            return NULL;
-        wish_count = wish_count / 2 > region_count ? wish_count / 2 : region_count;
-    }
-    extent = hm_extent_build(meta, geom, addr, wish_count);
-    if (extent == NULL) {
-        (void)os->unmap(os->ctx, addr, wish_count * region_bytes);
-        return NULL;
-    }
-    os->name(os->ctx, addr, wish_count * region_bytes, "huma heap");
-    return extent;
+    hm_assert(len_bytes >> geom->region_shift <= extent->room_count);
+    extent->next = NULL;
+    extent->addr = addr;
+    extent->end_addr = addr + len_bytes;
+    extent->region_count = len_bytes >> geom->region_shift;
+    extent->tail_idx = 0;
+    extent->tail_advice = HM_BACKING_KINDS;
 }
 
 struct hm_range

@@ -17,6 +17,9 @@
 #include "base/bitmap.h"
 #include "heap/meta.h"
 
+/* Extents have structs for a power of two of regions: of so many sizes. */
+#define HM_EXTENT_ROOMS 32
+
 enum hm_region_state {
     HM_REGION_CLOSED, /* address space only: never opened, or discarded */
     HM_REGION_OPEN,   /* some pages are in use */
@@ -39,11 +42,13 @@ struct hm_region {
 
 /* Adjacent regions, reserved together. */
 struct hm_extent {
-    struct hm_extent *next;           /* const once linked */
-    uintptr_t addr;                   /* const */
-    size_t region_count;              /* const */
+    struct hm_extent *next;
+    uintptr_t addr;                   /* const while placed */
+    uintptr_t end_addr;               /* may lie a part of a region behind the last region */
+    size_t region_count;              /* falls when the end is unmapped */
+    size_t room_count;                /* regions that there are structs for; const */
     size_t stride_bytes;              /* distance of two region structs; const */
-    char *regions;                    /* region_count structs; const */
+    char *regions;                    /* room_count structs, zero where never used; const */
     uint64_t *in_use;                 /* one bit per region: state is OPEN */
     size_t tail_idx;                  /* regions from here on were never opened */
     enum hm_backing_kind tail_advice; /* what the kernel was told of these; HM_BACKING_KINDS: not
@@ -68,16 +73,14 @@ hm_region_dirty_bits(struct hm_region *region, uint32_t page_count)
     return region->bits + HM_BITMAP_WORDS(page_count);
 }
 
-/* Reserve address space for at least `region_count` regions; `wish_count` would be better. Returns
- * the extent, all of its regions closed, or NULL. Next on the allocation walk: os->reserve
- * (os/os_map.c). */
-struct hm_extent *hm_extent_create(const struct hm_os *os, struct hm_meta *meta,
-                                   const struct hm_geom *geom, size_t region_count,
-                                   size_t wish_count);
+/* Structs for up to `room_count` regions, without address space. Returns the extent or NULL. */
+struct hm_extent *hm_extent_create(struct hm_meta *meta, const struct hm_geom *geom,
+                                   size_t room_count);
 
-/* The structs for regions at `addr`, all closed. Returns the extent or NULL. */
-struct hm_extent *hm_extent_build(struct hm_meta *meta, const struct hm_geom *geom, uintptr_t addr,
-                                  size_t region_count);
+/* Make the whole regions of the range those of the extent, all closed. Its region structs and bits
+ * must be zero: new, or cleaned up after use. */
+void hm_extent_place(struct hm_extent *extent, const struct hm_geom *geom, uintptr_t addr,
+                     size_t len_bytes);
 
 /* The closed regions [from_idx, to_idx) as a range to be opened: the tail behind them is its
  * rest. */

@@ -4,13 +4,13 @@
  * Problem     The ways out of an allocator that is refused something are many, and hardly ever
  *             taken.
  * Idea        A fixed story of a heap: threads, growth past the ramp, large and mapped blocks,
- *             resizing, remote frees, a dead thread and the adoption of what it left, trimming, a
- *             report, a fork, everything freed. It is told again and again on the fake kernel, on
- *             machines with several page sizes, and each time another call fails: once, with each
- *             errno that it can give, and then from there on for good; then all calls of one kind
- *             fail from the start. No crash; what fails says so, has changed nothing, and succeeds
- *             when it is tried again after the fault is lifted; the invariants hold in between; at
- *             the end nothing is left.
+ *             resizing, a limit of address space, remote frees, a dead thread and the adoption of
+ *             what it left, trimming, a report, a fork, everything freed. It is told again and
+ *             again on the fake kernel, on machines with several page sizes, and each time another
+ *             call fails: once, with each errno that it can give, and then from there on for good;
+ *             then all calls of one kind fail from the start. No crash; what fails says so, has
+ *             changed nothing, and succeeds when it is tried again after the fault is lifted; the
+ *             invariants hold in between; at the end nothing is left.
  *
  * Usage       fault [STORY [CALL]]   one story, or one call of it: as a failure names them
  */
@@ -84,6 +84,7 @@ static bool
 may_fail(enum fake_call_kind failed)
 {
     return failed == FAKE_RESERVE || failed == FAKE_COMMIT || failed == FAKE_MAP_META
+           || (failed == FAKE_UNMAP && rig.fake.limit_bytes != SIZE_MAX)
            || (failed == FAKE_ADVISE_HUGE && strcmp(story->chain, "thp") == 0);
 }
 
@@ -255,6 +256,28 @@ resize_blocks(void)
     check();
 }
 
+/* Address space as it is and no more: a mapping gets what the extents do not need. That munmap
+ * fails is then another reason that there is none. */
+static void
+tighten(void)
+{
+    size_t first_idx = block_count;
+
+    for (int i = 0; i < 4; i++)
+        alloc(0, 31 * HM_MIB, 16);
+    for (size_t i = first_idx; i < block_count; i++)
+        rig_free(&rig, caches[1], blocks[i].addr);
+    block_count = first_idx;
+    rig.fake.limit_bytes = rig.fake.space.reserved_bytes;
+    for (int i = 0; i < 2; i++) {
+        alloc(i, 40 * HM_MIB, 16);
+        check();
+    }
+    alloc(0, 3 * HM_MIB, 16);
+    rig.fake.limit_bytes = SIZE_MAX;
+    check();
+}
+
 /* What malloc_trim does; whether anything went back is no matter here. */
 static void
 trim(int thread)
@@ -343,6 +366,7 @@ tell(void)
     begin();
     grow();
     resize_blocks();
+    tighten();
     end();
     failure_runs += rig.fake.fault.failed_count > 0;
     check_nothing_left();

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# address-limit.sh - under ulimit -v a program gets most of the room, then NULL and ENOMEM; and what
-# the heap has in reserve is not lacking where the program maps something itself.
+# address-limit.sh - under ulimit -v a program gets most of the room, then NULL and ENOMEM; what was
+# freed is to be had in other sizes; and what the heap has in reserve is not lacking where the program
+# maps something itself.
 . "$(dirname "$0")/lib.sh"
 need_built "$smoke"
 
@@ -27,6 +28,22 @@ for limit_mib in 512 64 32; do
         expect "$name (glibc $glibc_mib MiB)" "$work_dir/huma" \
             got_mib ge $((glibc_mib - spent_mib - glibc_mib / 20))
     done
+done
+
+# What small blocks had, one that wants a mapping of its own gets, again and again.
+for block_bytes in 64 1000 40000 1048576; do
+    name="64 MiB, blocks of $block_bytes, then one of 40 MiB"
+    (ulimit -v $((64 << 10)) && under glibc "$smoke" turns 20 "$block_bytes" 40) \
+        >"$work_dir/glibc" 2>&1 || { cat "$work_dir/glibc"; broken "$name: not under glibc"; }
+    rc=0
+    (ulimit -v $((64 << 10)) && under "$huma_lib" "$smoke" turns 20 "$block_bytes" 40) \
+        >"$work_dir/huma" 2>&1 || rc=$?
+    [ "$rc" = 0 ] || { cat "$work_dir/huma"; fail "$name: exit status $rc"; }
+    first_mib=$(value_of got_mib "$work_dir/huma")
+    last_mib=$(awk '$1 == "got_mib" { last = $2 } END { print last }' "$work_dir/huma")
+    [ "$last_mib" -ge $((first_mib - 1)) ] ||
+        fail "$name: $first_mib MiB of small blocks the first time, $last_mib the last"
+    echo "$name: works, 20 times"
 done
 
 # So little that the heap itself may not fit: malloc says no, and nothing else happens.

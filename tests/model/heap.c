@@ -271,9 +271,11 @@ do_fork(void)
     caches[0] = self;
 }
 
+/* Where there is a limit of address space, even one that does not bind, extents are cut, too. */
 static void
 do_purge(void)
 {
+    rig.fake.limit_bytes = block_count % 2 == 0 ? SIZE_MAX : SIZE_MAX / 2;
     hm_tcache_trim(random_cache());
     hm_lock_take(&rig.heap.lock);
     hm_purge_all(&rig.heap);

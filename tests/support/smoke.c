@@ -15,6 +15,9 @@
  *                                     fill with small blocks, then SPARSE MiB that are hardly used
  *             smoke grow MIB BYTES    blocks of BYTES until malloc says no or MIB are there
  *             smoke crowd MIB BYTES   the same after vm.max_map_count was used up
+ *             smoke turns COUNT BYTES MIB
+ *                                     blocks of BYTES until malloc says no, then one of MIB; COUNT
+ *                                     times
  *             smoke nothp CMD ARG...  run CMD with huge pages forbidden by prctl
  */
 #include "support/smaps.h"
@@ -319,6 +322,17 @@ run_grow(size_t limit_bytes, size_t block_bytes)
     return 0;
 }
 
+/* What small blocks had, a large one gets, and the other way round. */
+static int
+run_turns(size_t turn_count, size_t block_bytes, size_t large_bytes)
+{
+    for (size_t turn = 0; turn < turn_count; turn++) {
+        grow_and_free(SIZE_MAX, block_bytes);
+        expect_block(large_bytes);
+    }
+    return 0;
+}
+
 static size_t
 max_map_count(void)
 {
@@ -429,10 +443,13 @@ main(int argc, char **argv)
         return run_grow(number(argv[2]) * MIB, number(argv[3]));
     if (!strcmp(verb, "crowd") && argc == 4)
         return run_crowd(number(argv[2]) * MIB, number(argv[3]));
+    if (!strcmp(verb, "turns") && argc == 5)
+        return run_turns(number(argv[2]), number(argv[3]), number(argv[4]) * MIB);
     if (!strcmp(verb, "nothp") && argc >= 3)
         return run_nothp(argv + 2);
     (void)fprintf(stderr, "usage: smoke where | small | heap MIB THREADS | churn MIB |"
                           " dense MIB THREADS SPARSE |"
-                          " grow MIB BYTES | crowd MIB BYTES | nothp CMD ARG...\n");
+                          " grow MIB BYTES | crowd MIB BYTES | turns COUNT BYTES MIB |"
+                          " nothp CMD ARG...\n");
     return 99;
 }

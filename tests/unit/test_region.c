@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_region.c - the pages of one region, and extents under a limit of address space. */
+/* test_region.c - the pages of one region, and the structs of an extent. */
 #include <criterion/criterion.h>
 #include <errno.h>
 
@@ -26,15 +26,20 @@ teardown(void)
 
 TestSuite(region, .init = setup, .fini = teardown);
 
+/* An extent at an address where nothing is. */
 static struct hm_extent *
-create(size_t need_count, size_t wish_count)
+create(size_t region_count)
 {
-    return hm_extent_create(&fake.os, &meta, &fake.space.geom, need_count, wish_count);
+    struct hm_extent *extent = hm_extent_create(&meta, &fake.space.geom, region_count);
+
+    cr_assert_not_null(extent);
+    hm_extent_place(extent, &fake.space.geom, HM_GIB, region_count * 2 * HM_MIB);
+    return extent;
 }
 
 Test(region, take_and_give_keep_the_counts)
 {
-    struct hm_extent *extent = create(2, 2);
+    struct hm_extent *extent = create(2);
     struct hm_region *region = hm_extent_region(extent, 1);
 
     cr_assert_eq(hm_region_take(region, PAGES, 0, 10), 0);
@@ -51,7 +56,7 @@ Test(region, take_and_give_keep_the_counts)
 
 Test(region, a_full_one_has_no_free_run)
 {
-    struct hm_extent *extent = create(1, 1);
+    struct hm_extent *extent = create(1);
     struct hm_region *region = hm_extent_region(extent, 0);
 
     cr_assert_eq(hm_region_take(region, PAGES, 0, PAGES), 0);
@@ -60,22 +65,22 @@ Test(region, a_full_one_has_no_free_run)
     cr_assert_eq(region->longest_free_pages, 1);
 }
 
-Test(region, an_extent_is_aligned_and_large_enough)
+Test(region, an_extent_has_the_whole_regions_of_its_range)
 {
-    struct hm_extent *extent = create(3, 40);
+    struct hm_extent *extent = create(40);
 
-    cr_assert_not_null(extent);
     cr_assert_eq(extent->region_count, 40);
-    cr_assert_eq(extent->addr % (2 * HM_MIB), 0);
-    cr_assert_eq(fake.space.reserved_bytes, 80 * HM_MIB);
-    cr_assert_eq(fake.space.committed_bytes, 0, "reserved is not committed");
-    extent = create(40, 3);
-    cr_assert_eq(extent->region_count, 40);
+    cr_assert_eq(extent->tail_idx, 0, "none was opened");
+    hm_extent_place(extent, &fake.space.geom, 2 * HM_GIB, 9 * HM_MIB + 4096);
+    cr_assert_eq(extent->addr, 2 * HM_GIB);
+    cr_assert_eq(extent->end_addr, 2 * HM_GIB + 9 * HM_MIB + 4096);
+    cr_assert_eq(extent->region_count, 4);
+    cr_assert_eq(extent->room_count, 40);
 }
 
 Test(region, region_structs_do_not_overlap)
 {
-    struct hm_extent *extent = create(4, 4);
+    struct hm_extent *extent = create(4);
 
     for (size_t i = 0; i < 4; i++) {
         struct hm_region *region = hm_extent_region(extent, i);
@@ -93,36 +98,11 @@ Test(region, region_structs_do_not_overlap)
     cr_assert_eq(hm_bitmap_count_run(extent->in_use, 0, 4), 0);
 }
 
-/* Under RLIMIT_AS the wish is given up step by step, the need is not. */
-Test(region, the_wish_shrinks_to_what_there_is)
+Test(region, without_metadata_there_is_none)
 {
-    struct hm_extent *extent;
-
-    fake.limit_bytes = 20 * HM_MIB;
-    extent = create(3, 400);
-    cr_assert_not_null(extent);
-    cr_assert_geq(extent->region_count, 3);
-    cr_assert_leq(extent->region_count, 10);
-    cr_assert_null(create(11, 11));
-    cr_assert_null(create(8, 8));
-}
-
-Test(region, without_metadata_the_address_space_goes_back)
-{
-    cr_assert_not_null(hm_meta_alloc(&meta, 64, 64));
-    for (uint64_t nth = 1; nth <= 2; nth++) {
-        size_t before_bytes = fake.space.reserved_bytes;
-        struct hm_extent *extent;
-
-        fake_os_fail(&fake, FAKE_MAP_META, nth, ENOMEM, true);
-        extent = create(1 << 20, 1 << 20);
-        fake_os_heal(&fake);
-        if (extent == NULL)
-            cr_assert_eq(fake.space.reserved_bytes, before_bytes);
-        else
-            cr_assert_gt(fake.space.reserved_bytes, before_bytes);
-        cr_assert(extent == NULL || nth > 1);
-    }
+    fake_os_fail(&fake, FAKE_MAP_META, 1, ENOMEM, false);
+    cr_assert_null(hm_extent_create(&meta, &fake.space.geom, 1));
+    cr_assert_not_null(hm_extent_create(&meta, &fake.space.geom, 1));
 }
 
 Test(region, other_page_sizes)
@@ -136,7 +116,7 @@ Test(region, other_page_sizes)
     hm_meta_init(&other_meta, &other.os);
     pages = hm_region_pages(&other.space.geom);
     cr_assert_eq(pages, 2048);
-    extent = hm_extent_create(&other.os, &other_meta, &other.space.geom, 2, 2);
+    extent = hm_extent_create(&other_meta, &other.space.geom, 2);
     cr_assert_not_null(extent);
     cr_assert_eq(hm_region_take(hm_extent_region(extent, 0), pages, 0, pages), 0);
     cr_assert_eq(hm_extent_region(extent, 1)->used_pages, 0);
