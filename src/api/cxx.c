@@ -199,16 +199,25 @@ hm_process_ask_operators(void)
     (void)ask();
 }
 
-/* A plug-in that was loaded for itself alone has a runtime that the program does not see. */
+/* A plug-in that was loaded for itself alone has a runtime that the program does not see. That may
+ * use another operator for the one that it was called by, and then we are the caller: the one before
+ * counts. */
 static void *
 operator_of_caller(unsigned idx, const void *caller)
 {
     Dl_info info;
+    Dl_info self;
     struct link_map *map;
     void *library;
     void *symbol;
 
-    if (dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) == 0)
+    if (dladdr(own[idx].address, &self) == 0
+        || dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) == 0)
+        return NULL;
+    if (info.dli_fbase != self.dli_fbase)
+        hm_store(&hm_process.plugin_caller, caller);
+    else if (dladdr1(hm_load(&hm_process.plugin_caller), &info, (void **)&map, RTLD_DL_LINKMAP)
+             == 0)
         return NULL;
     library = dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD);
     if (library == NULL)

@@ -30,6 +30,7 @@ struct hm_process {
 
     uint64_t sized_free_mismatch_count;     /* see api/sized.h; atomic */
     uint32_t operators;                     /* whose new and delete count, see api/cxx.c; atomic */
+    const void *plugin_caller;              /* of an operator, see api/cxx.c; atomic */
     void *next_operator[HM_OPERATOR_COUNT]; /* those of the C++ runtime, once asked for; atomic */
 };
 
