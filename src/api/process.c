@@ -18,8 +18,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/single_threaded.h>
 #include <unistd.h>
+#if __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h> /* glibc from 2.32 on */
+#define IS_THREADED (!__libc_single_threaded)
+#else
+#define IS_THREADED true
+#endif
 
 #include "stats/print.h"
 
@@ -96,7 +101,7 @@ watch_thread(struct hm_tcache *cache)
 static void
 fork_prepare(void)
 {
-    hm_process.was_threaded = !__libc_single_threaded;
+    hm_process.was_threaded = IS_THREADED;
     hm_lock_take_for_fork(&hm_process.heap.lock);
 }
 

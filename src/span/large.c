@@ -118,7 +118,7 @@ alloc(struct hm_heap *heap, size_t size_bytes, size_t align_bytes, bool *out_is_
 {
     struct hm_span *span;
     void *mem = NULL;
-    bool is_zero;
+    bool is_zero = false;
 
     if (is_absurd(size_bytes) || is_absurd(align_bytes))
         return NULL;
