@@ -200,8 +200,8 @@ hm_process_ask_operators(void)
 }
 
 /* A plug-in that was loaded for itself alone has a runtime that the program does not see. That may
- * use another operator for the one that it was called by, and then we are the caller: the one before
- * counts. */
+ * use another operator for the one that it was called by, and then we are the caller: the one
+ * before counts. */
 static void *
 operator_of_caller(unsigned idx, const void *caller)
 {

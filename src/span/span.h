@@ -203,8 +203,8 @@ void hm_span_unready(struct hm_span *span);
 
 /* Before an empty span is destroyed: erase its marks, so that no later owner of the memory copies
  * them into a block of a later life of this struct. Aborts if a carved slot does not bear the mark:
- * a block that was written to after free() can be freed again unseen, and counts twice then; without
- * this the pages of a live block would be given away. Owner only. */
+ * a block that was written to after free() can be freed again unseen, and counts twice then;
+ * without this the pages of a live block would be given away. Owner only. */
 void hm_span_wipe(struct hm_span *span);
 
 /* If fork() cut off the thread that was at work here: find out from their marks which slots are

@@ -6,7 +6,7 @@
 calls=$huma_build/tests/model/calls
 seed=${1:-$(date +%s)}
 
-passes glibc calls-reference "$calls" "$seed" 15000
+passes glibc calls-reference env ORACLE_KEEP_PERTURB=1 "$calls" "$seed" 15000
 passes huma calls "$calls" "$seed" 150000
 passes huma calls-huge env HUMA_HUGE_START=0 "$calls" "$((seed + 1))" 50000
 huma_was_used calls

@@ -366,7 +366,9 @@ oracle_reset_settings(void)
 }
 
 /* One setting away from its default, or none: some close the short ways, which most calls shall
- * take. */
+ * take. Where ORACLE_KEEP_PERTURB is set M_PERTURB is left alone: glibc's calloc, which knows fresh
+ * memory from used one by the perturb byte of this moment, returns used memory as it is after a
+ * change. */
 static void
 set_one(struct oracle *oracle)
 {
@@ -374,7 +376,8 @@ set_one(struct oracle *oracle)
     int value = (int)choice_below(&oracle->choice, 64) * 16;
 
     oracle_reset_settings();
-    if (choice_one_in(&oracle->choice, 3))
+    if (choice_one_in(&oracle->choice, 3)
+        && (params[idx][0] != M_PERTURB || getenv("ORACLE_KEEP_PERTURB") == NULL))
         (void)mallopt(params[idx][0], value);
 }
 
