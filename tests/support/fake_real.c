@@ -16,23 +16,35 @@
 #define PROBE_BYTES (HM_GIB << 10)
 #define BASE_ALIGN_BYTES (HM_GIB << 6)
 
-/* The kernel and sanitizers put what comes later elsewhere, as long as there is room. */
+/* More than any extent of the heap, where slots lie. A block of 100 TiB, which the fake kernel
+ * grants, would leave this process no address space. */
+#define LEN_MAX_BYTES (HM_GIB << 4)
+
+/* The kernel and sanitizers put what comes later elsewhere, as long as there is room.
+ * ThreadSanitizer leaves a program 1.5 TiB, in two pieces. */
 uintptr_t
 fake_real_base(void)
 {
-    void *mem = mmap(NULL, PROBE_BYTES, PROT_NONE, MAP_FLAGS, -1, 0);
+    for (size_t len_bytes = PROBE_BYTES; len_bytes >= 2 * BASE_ALIGN_BYTES; len_bytes /= 2) {
+        void *mem = mmap(NULL, len_bytes, PROT_NONE, MAP_FLAGS, -1, 0);
 
-    if (mem == MAP_FAILED)
-        return (uintptr_t)1 << 40;
-    (void)munmap(mem, PROBE_BYTES);
-    return hm_align_up((uintptr_t)mem, BASE_ALIGN_BYTES);
+        if (mem == MAP_FAILED)
+            continue;
+        (void)munmap(mem, len_bytes);
+        return hm_align_up((uintptr_t)mem, BASE_ALIGN_BYTES);
+    }
+    return (uintptr_t)1 << 40;
 }
 
 bool
 fake_real_map(uintptr_t addr, size_t len_bytes)
 {
-    void *mem = mmap((void *)addr, len_bytes, PROT_READ | PROT_WRITE,
-                     MAP_FLAGS | MAP_FIXED_NOREPLACE, -1, 0);
+    void *mem;
+
+    if (len_bytes > LEN_MAX_BYTES)
+        return false;
+    mem = mmap((void *)addr, len_bytes, PROT_READ | PROT_WRITE, MAP_FLAGS | MAP_FIXED_NOREPLACE, -1,
+               0);
 
     /* A kernel before 4.17 takes the address for a wish. */
     if (mem != MAP_FAILED && mem != (void *)addr)

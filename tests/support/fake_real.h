@@ -8,7 +8,7 @@
 /* The start of address space that is free in this process. */
 uintptr_t fake_real_base(void);
 
-/* Memory at exactly this place; returns false if there is none. */
+/* Memory at exactly this place; returns false if there is none, or if nobody could want so much. */
 bool fake_real_map(uintptr_t addr, size_t len_bytes);
 
 /* Unmap it; let it read as zero from now on. Nothing happens unless `is_real`, what fake_real_map
