@@ -13,19 +13,22 @@
 
 #define MAP_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
-#define PROBE_BYTES (HM_GIB << 10)
 #define BASE_ALIGN_BYTES (HM_GIB << 6)
+
+/* Far below all that a process maps, and with more than 100 TiB above it. */
+#define LOW_BASE ((uintptr_t)1 << 40)
 
 /* More than any extent of the heap, where slots lie. A block of 100 TiB, which the fake kernel
  * grants, would leave this process no address space. */
 #define LEN_MAX_BYTES (HM_GIB << 4)
 
-/* The kernel and sanitizers put what comes later elsewhere, as long as there is room.
- * ThreadSanitizer leaves a program 1.5 TiB, in two pieces. */
+/* Sanitizers have their shadows where the low base is. They, too, put what comes later elsewhere,
+ * as long as there is room: AddressSanitizer leaves 100 TiB, ThreadSanitizer 1.5, in two pieces. */
 uintptr_t
 fake_real_base(void)
 {
-    for (size_t len_bytes = PROBE_BYTES; len_bytes >= 2 * BASE_ALIGN_BYTES; len_bytes /= 2) {
+#ifdef HM_SANITIZE
+    for (size_t len_bytes = HM_GIB << 14; len_bytes >= 2 * BASE_ALIGN_BYTES; len_bytes /= 2) {
         void *mem = mmap(NULL, len_bytes, PROT_NONE, MAP_FLAGS, -1, 0);
 
         if (mem == MAP_FAILED)
@@ -33,7 +36,8 @@ fake_real_base(void)
         (void)munmap(mem, len_bytes);
         return hm_align_up((uintptr_t)mem, BASE_ALIGN_BYTES);
     }
-    return (uintptr_t)1 << 40;
+#endif
+    return LOW_BASE;
 }
 
 bool
