@@ -26,6 +26,7 @@
 #define IS_THREADED true
 #endif
 
+#include "api/purger.h"
 #include "stats/print.h"
 
 /* The root of its pagemap. Zero before the first request, so that free(NULL) and foreign pointers
@@ -122,6 +123,7 @@ fork_child(void)
     hm_lock_reset(&hm_process.heap.lock);
     if (!hm_lock_is_mine(&hm_process.lock))
         hm_lock_reset(&hm_process.lock);
+    hm_purger_start();
 }
 
 /* --- options ---------------------------------------------------------------------------------- */
@@ -230,6 +232,7 @@ on_load(void)
     (void)hm_process_configure();
     hm_foreign_init(&hm_process.foreign);
     hm_process_ask_operators();
+    hm_purger_start();
     errno = saved_errno;
 }
 

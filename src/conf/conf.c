@@ -96,6 +96,19 @@ parse_bytes(const char *text, size_t *out_bytes)
     return true;
 }
 
+/* Up to a day. */
+static bool
+parse_ms(const char *text, unsigned *out_ms)
+{
+    size_t value = 0;
+    size_t len_bytes = strspn(text, "0123456789");
+
+    if (text[len_bytes] != '\0' || !parse_bytes(text, &value) || value > 86400000)
+        return false;
+    *out_ms = (unsigned)value;
+    return true;
+}
+
 static bool
 parse_text(const char *text, const char **out_text)
 {
@@ -118,6 +131,15 @@ parse_switch(const char *text, bool *out_on)
     if (strcmp(text, "0") != 0 && strcmp(text, "1") != 0)
         return false;
     *out_on = text[0] == '1';
+    return true;
+}
+
+static bool
+parse_off_on(const char *text, bool *out_on)
+{
+    if (strcmp(text, "off") != 0 && strcmp(text, "on") != 0)
+        return false;
+    *out_on = strcmp(text, "on") == 0;
     return true;
 }
 

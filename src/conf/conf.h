@@ -33,6 +33,8 @@ struct hm_conf {
     const char *only;  /* may point into the environment */
     const char *stats; /* "0" = no report; may point into the environment */
     bool verbose;
+    unsigned purge_delay_ms; /* how long memory is kept for a program that swings */
+    bool purge_thread;
 };
 
 /* Reads one variable: secure_getenv in the library, a table in tests. Returns NULL if it is

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "heap/hide.h"
 #include "heap/pheap.h"
 
 /* Reserve this much at least, and an eighth of what is there: few extents. */
@@ -225,6 +226,7 @@ cut(struct hm_heap *heap, struct hm_extent *extent)
         || heap->os->unmap(heap->os->ctx, addr, extent->end_addr - addr) != 0)
         return false;
     extent->end_addr = addr;
+    hm_hide_forget(heap, extent, keep_count);
     forget_regions(heap, extent, keep_count);
     return true;
 }

@@ -23,5 +23,6 @@ hm_heap_init(struct hm_heap *heap, const struct hm_os *os, const struct hm_conf 
         || hm_pagemap_init(&heap->pagemap, &heap->meta, root) != 0)
         return -ENOMEM;
     heap->start_ns = os->now_ns(os->ctx);
+    heap->demand.epoch_ns = heap->start_ns;
     return 0;
 }

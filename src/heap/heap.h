@@ -12,6 +12,7 @@
 #include "backing/backing.h"
 #include "base/list.h"
 #include "heap/cutoff.h"
+#include "heap/demand.h"
 #include "heap/meta.h"
 #include "heap/pagemap.h"
 #include "heap/region.h"
@@ -42,6 +43,15 @@ struct hm_heap {
 
     /* purge (purge.c) */
     size_t dirty_free_pages;  /* free but resident pages in open regions on base pages */
+    size_t huge_free_pages;   /* free pages in open regions on huge pages */
+    size_t huge_idle_pages;   /* the least there were of them in this epoch of demand */
+    unsigned idle_epochs;     /* so long there were too many */
+    uint64_t split_next_ns;   /* no huge page is split before */
+    uint64_t split_count;     /* huge pages split, to give a part back */
+    struct hm_demand demand;  /* of pages in runs */
+    struct hm_region *sweep;  /* where the search for free base pages goes on; NULL: at the
+                                   beginning */
+    size_t hidden_count;      /* stretches of regions left out of core dumps (hide.c) */
     uint64_t discarded_bytes; /* all memory ever given back */
     uint64_t discard_calls;
 

@@ -23,6 +23,7 @@
 
 #include "base/check.h"
 #include "heap/extent.h"
+#include "heap/hide.h"
 #include "heap/purge.h"
 #include "heap/ramp.h"
 
@@ -110,7 +111,10 @@ mark_open(struct hm_heap *heap, struct hm_region *region)
     if (region->backing == HM_BACKING_4K) {
         heap->base_regions++;
         heap->dirty_free_pages += region->dirty_pages;
+    } else {
+        heap->huge_free_pages += heap->region_pages;
     }
+    hm_hide_undo(heap, region);
     link_fit(heap, region);
 }
 
@@ -210,11 +214,16 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
         link_fit(heap, region);
         if (region->backing == HM_BACKING_4K)
             heap->dirty_free_pages -= were_dirty;
+        else
+            heap->huge_free_pages -= part_pages;
         dirty_pages += were_dirty;
         page_idx += part_pages;
         left_pages -= part_pages;
     }
     out_run->is_zero = dirty_pages == 0;
+    hm_demand_note(&heap->demand, heap->used_pages);
+    if (heap->huge_free_pages < heap->huge_idle_pages)
+        heap->huge_idle_pages = heap->huge_free_pages;
 }
 
 /* The tightest open region with an aligned run of that length. Only an alignment can make the walk
@@ -319,6 +328,7 @@ take_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct h
         return -ENOMEM;
     take_pages(heap, extent, page_idx, len_pages, out_run);
     hm_ramp_collapse_one(heap);
+    hm_purge_visit(heap);
     return 0;
 }
 
@@ -345,6 +355,7 @@ hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct
         return take_across(heap, len_pages, align_pages, out_run);
     page_idx += hm_region_idx(region, &heap->geom) * heap->region_pages;
     take_pages(heap, region->extent, page_idx, len_pages, out_run);
+    hm_purge_visit(heap);
     return 0;
 }
 
@@ -375,6 +386,8 @@ mark_empty(struct hm_heap *heap, struct hm_region *region)
     if (region->backing == HM_BACKING_4K) {
         heap->base_regions--;
         heap->dirty_free_pages -= region->dirty_pages;
+    } else {
+        heap->huge_free_pages -= heap->region_pages;
     }
     region->state = HM_REGION_KEPT;
     hm_purge_keep(heap, region);
@@ -388,6 +401,7 @@ hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
     size_t emptied_count = 0;
 
     heap->used_pages -= len_pages;
+    hm_demand_note(&heap->demand, heap->used_pages);
     while (len_pages > 0) {
         size_t in_region_idx = page_idx % heap->region_pages;
         size_t part_pages = heap->region_pages - in_region_idx;
@@ -399,6 +413,8 @@ hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
         hm_region_give(region, heap->region_pages, (uint32_t)in_region_idx, (uint32_t)part_pages);
         if (region->backing == HM_BACKING_4K)
             heap->dirty_free_pages += part_pages;
+        else
+            heap->huge_free_pages += part_pages;
         if (region->used_pages == 0) {
             mark_empty(heap, region);
             emptied_count++;

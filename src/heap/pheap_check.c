@@ -63,6 +63,8 @@ hm_pheap_check(const struct hm_heap *heap)
     size_t open_count = 0;
     size_t kept_count = 0;
     size_t listed_count = 0;
+    size_t dirty_free_pages = 0;
+    size_t huge_free_pages = 0;
     struct hm_region *region = NULL;
 
     if (broken_extent != NULL)
@@ -76,6 +78,10 @@ hm_pheap_check(const struct hm_heap *heap)
         open_count += region->state == HM_REGION_OPEN;
         kept_count += region->state == HM_REGION_KEPT;
         listed_count += region->state == HM_REGION_OPEN && region->longest_free_pages > 0;
+        if (region->state == HM_REGION_OPEN && region->backing == HM_BACKING_4K)
+            dirty_free_pages += region->dirty_pages - region->used_pages;
+        else if (region->state == HM_REGION_OPEN)
+            huge_free_pages += heap->region_pages - region->used_pages;
     }
     for (size_t fit = 1; fit <= heap->region_pages; fit++) {
         if ((hm_bitmap_count_run(heap->fits_map, fit, 1) == 1) != (heap->fits[fit] != NULL))
@@ -90,5 +96,7 @@ hm_pheap_check(const struct hm_heap *heap)
         return "used_pages of the heap is the sum over its regions";
     if (open_count != heap->open_count || kept_count != heap->kept_count)
         return "regions are counted by state";
+    if (dirty_free_pages != heap->dirty_free_pages || huge_free_pages != heap->huge_free_pages)
+        return "free pages of open regions are counted by backing";
     return NULL;
 }

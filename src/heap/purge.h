@@ -15,8 +15,15 @@ void hm_purge_keep(struct hm_heap *heap, struct hm_region *region);
  * empty. Next on the free walk: os->advise (os/os_advise.c). */
 void hm_purge_emptied(struct hm_heap *heap, size_t emptied_count);
 
-/* Return all memory that can be returned without splitting a huge page, and under RLIMIT_AS the
- * address space of what is empty. Returns the length of the memory in bytes. */
+/* A call came by: return what was kept for longer than it was wanted, if there is such. */
+void hm_purge_visit(struct hm_heap *heap);
+
+/* The same, asked for by the clock alone. Returns whether there is more to return at once. */
+bool hm_purge_tick(struct hm_heap *heap);
+
+/* Return all memory that can be returned, but for huge pages of which less than an eighth is free
+ * in one run; and under RLIMIT_AS the address space of what is empty. Returns the length of the
+ * memory in bytes. */
 size_t hm_purge_all(struct hm_heap *heap);
 
 #endif

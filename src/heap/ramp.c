@@ -60,6 +60,7 @@ hm_ramp_collapse_one(struct hm_heap *heap)
         region->backing = HM_BACKING_THP;
         heap->base_regions--;
         heap->dirty_free_pages -= region->dirty_pages - region->used_pages;
+        heap->huge_free_pages += heap->region_pages - region->used_pages;
         heap->collapse_count++;
     } else if (rc == -EINVAL) {
         region->is_refused = true;

@@ -10,7 +10,7 @@ hm_extent_create(struct hm_meta *meta, const struct hm_geom *geom, size_t room_c
     uint32_t page_count = hm_region_pages(geom);
     size_t stride_bytes
         = sizeof(struct hm_region) + 2 * HM_BITMAP_WORDS(page_count) * sizeof(uint64_t);
-    size_t words_bytes = HM_BITMAP_WORDS(room_count) * sizeof(uint64_t);
+    size_t words_bytes = 2 * HM_BITMAP_WORDS(room_count) * sizeof(uint64_t);
     size_t head_bytes = hm_align_up(sizeof(struct hm_extent) + words_bytes, HM_CACHE_LINE_BYTES);
     struct hm_extent *extent
         = hm_meta_alloc(meta, head_bytes + room_count * stride_bytes, HM_CACHE_LINE_BYTES);
@@ -20,6 +20,7 @@ hm_extent_create(struct hm_meta *meta, const struct hm_geom *geom, size_t room_c
     extent->room_count = room_count;
     extent->stride_bytes = stride_bytes;
     extent->in_use = (uint64_t *)(void *)(extent + 1);
+    extent->hidden = extent->in_use + HM_BITMAP_WORDS(room_count);
     extent->regions = (char *)extent + head_bytes;
     return extent;
 }

@@ -37,6 +37,8 @@ struct hm_region {
     uint8_t state;   /* enum hm_region_state */
     uint8_t backing; /* enum hm_backing_kind; valid unless closed */
     bool is_refused; /* the kernel would not collapse it since it was opened (ramp.c) */
+    bool is_lazy;    /* kept, and the kernel may take its memory when it is short (purge.c) */
+    uint8_t epoch;   /* of demand, in which it was kept */
     uint64_t bits[]; /* HM_BITMAP_WORDS(pages) words of pages in use, then as many of dirty pages */
 };
 
@@ -50,6 +52,7 @@ struct hm_extent {
     size_t stride_bytes;              /* distance of two region structs; const */
     char *regions;                    /* room_count structs, zero where never used; const */
     uint64_t *in_use;                 /* one bit per region: state is OPEN */
+    uint64_t *hidden;                 /* one bit per stretch of regions (hide.h) */
     size_t tail_idx;                  /* regions from here on were never opened */
     enum hm_backing_kind tail_advice; /* what the kernel was told of these; HM_BACKING_KINDS: not
                                          the same of all */

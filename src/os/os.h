@@ -22,6 +22,11 @@ enum hm_advice {
     HM_ADVICE_BASE,     /* never a huge page here, nor one made by khugepaged */
     HM_ADVICE_COLLAPSE, /* make huge pages of what is resident now (Linux 6.1) */
     HM_ADVICE_DISCARD,  /* give the memory back now; reads as zero afterwards */
+    HM_ADVICE_LAZY,     /* the kernel may take it when memory is short; until it is written to, it
+                           reads as before or as zero */
+    HM_ADVICE_COLD,     /* not needed soon; of a part of a huge page: splits it (Linux 5.4) */
+    HM_ADVICE_HIDE,     /* leave it out of core dumps */
+    HM_ADVICE_SHOW,     /* ... or not */
 };
 
 /* What the kernel says about a range: bytes of each kind. */
@@ -148,6 +153,9 @@ int hm_os_keep_fd(int fd, struct hm_kept_fd *out_kept);
 bool hm_os_is_kept(const struct hm_kept_fd *kept);
 
 void hm_os_close(int fd);
+
+/* Name the calling thread, in at most 15 bytes. */
+void hm_os_name_thread(const char *name);
 
 /* The room as it looks with `root` before the names of /proc and /sys: "", or a tree of a test. */
 int hm_os_room_under(const char *root, struct hm_room *out_room);

@@ -15,10 +15,10 @@
 #include "os/os_linux.h"
 
 static const int advice_numbers[] = {
-    [HM_ADVICE_HUGE] = MADV_HUGEPAGE,
-    [HM_ADVICE_BASE] = MADV_NOHUGEPAGE,
-    [HM_ADVICE_COLLAPSE] = MADV_COLLAPSE,
-    [HM_ADVICE_DISCARD] = MADV_DONTNEED,
+    [HM_ADVICE_HUGE] = MADV_HUGEPAGE,     [HM_ADVICE_BASE] = MADV_NOHUGEPAGE,
+    [HM_ADVICE_COLLAPSE] = MADV_COLLAPSE, [HM_ADVICE_DISCARD] = MADV_DONTNEED,
+    [HM_ADVICE_LAZY] = MADV_FREE,         [HM_ADVICE_COLD] = MADV_COLD,
+    [HM_ADVICE_HIDE] = MADV_DONTDUMP,     [HM_ADVICE_SHOW] = MADV_DODUMP,
 };
 
 int
@@ -33,6 +33,12 @@ hm_os_name(void *ctx, uintptr_t addr, size_t len_bytes, const char *name)
 {
     (void)ctx;
     (void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, addr, len_bytes, name);
+}
+
+void
+hm_os_name_thread(const char *name)
+{
+    (void)prctl(PR_SET_NAME, name);
 }
 
 enum hm_thp_mode

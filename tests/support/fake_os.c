@@ -29,6 +29,10 @@ static const char *const kind_names[FAKE_CALL_KINDS + 1] = {
     [FAKE_ADVISE_BASE] = "advise base",
     [FAKE_COLLAPSE] = "collapse",
     [FAKE_DISCARD] = "discard",
+    [FAKE_LAZY] = "lazy",
+    [FAKE_COLD] = "cold",
+    [FAKE_HIDE] = "hide",
+    [FAKE_SHOW] = "show",
     [FAKE_ANY] = "any",
 };
 
@@ -46,6 +50,10 @@ static const int errors[FAKE_CALL_KINDS][7] = {
     [FAKE_ADVISE_BASE] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
     [FAKE_COLLAPSE] = { EINVAL, ENOMEM, EAGAIN, EBUSY, EPERM, EINTR },
     [FAKE_DISCARD] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
+    [FAKE_LAZY] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
+    [FAKE_COLD] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
+    [FAKE_HIDE] = { EINVAL, ENOMEM, EAGAIN, EPERM },
+    [FAKE_SHOW] = { EINVAL, ENOMEM, EAGAIN, EPERM },
 };
 
 const int *
@@ -174,36 +182,75 @@ collapse(struct fake_os *fake, uintptr_t addr, size_t len_bytes)
     return 0;
 }
 
+/* Break up the huge page at `addr`, if there is one: all of its pages stay resident. */
+static void
+split(struct fake_space *space, uintptr_t addr)
+{
+    size_t region_bytes = hm_region_bytes(&space->geom);
+
+    if ((fake_space_flags(space, addr) & FAKE_IS_HUGE) == 0)
+        return;
+    addr = hm_align_down(addr, region_bytes);
+    fake_space_touch(space, addr, region_bytes);
+    fake_space_set(space, addr, region_bytes, FAKE_IS_HUGE, 0, "split");
+}
+
+static int
+obey(struct fake_os *fake, uintptr_t addr, size_t len_bytes, enum hm_advice advice)
+{
+    const char *what = "advice on a part of a huge page";
+    struct fake_space *space = &fake->space;
+
+    switch (advice) {
+    case HM_ADVICE_HUGE:
+        fake_space_set(space, addr, len_bytes, FAKE_WANTS, FAKE_WANTS_HUGE, what);
+        break;
+    case HM_ADVICE_BASE:
+        fake_space_set(space, addr, len_bytes, FAKE_WANTS, FAKE_WANTS_BASE, what);
+        break;
+    case HM_ADVICE_COLLAPSE:
+        return collapse(fake, addr, len_bytes);
+    case HM_ADVICE_DISCARD:
+        /* Only where base pages are wanted is it meant that a huge page goes. */
+        if ((fake_space_flags(space, addr) & FAKE_WANTS_BASE) != 0)
+            split(space, addr);
+        fake_space_discard(space, addr, len_bytes);
+        fake->discarded_bytes += len_bytes;
+        break;
+    case HM_ADVICE_LAZY:
+        fake->lazy_bytes += len_bytes;
+        break;
+    case HM_ADVICE_COLD:
+        split(space, addr);
+        break;
+    case HM_ADVICE_HIDE:
+        fake_space_set(space, addr, len_bytes, 0, FAKE_HIDDEN, what);
+        break;
+    case HM_ADVICE_SHOW:
+        fake_space_set(space, addr, len_bytes, FAKE_HIDDEN, 0, what);
+        break;
+    }
+    return 0;
+}
+
 static int
 advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice)
 {
     static const enum fake_call_kind kinds[] = {
-        [HM_ADVICE_HUGE] = FAKE_ADVISE_HUGE,
-        [HM_ADVICE_BASE] = FAKE_ADVISE_BASE,
-        [HM_ADVICE_COLLAPSE] = FAKE_COLLAPSE,
-        [HM_ADVICE_DISCARD] = FAKE_DISCARD,
+        [HM_ADVICE_HUGE] = FAKE_ADVISE_HUGE,  [HM_ADVICE_BASE] = FAKE_ADVISE_BASE,
+        [HM_ADVICE_COLLAPSE] = FAKE_COLLAPSE, [HM_ADVICE_DISCARD] = FAKE_DISCARD,
+        [HM_ADVICE_LAZY] = FAKE_LAZY,         [HM_ADVICE_COLD] = FAKE_COLD,
+        [HM_ADVICE_HIDE] = FAKE_HIDE,         [HM_ADVICE_SHOW] = FAKE_SHOW,
     };
     struct fake_os *fake = ctx;
     struct fake_call call = { .kind = kinds[advice], .addr = addr, .len_bytes = len_bytes };
 
     call.rc = begin(fake, call.kind);
     (void)fake_space_find(&fake->space, addr, len_bytes, "advice on what was not reserved");
-    if (call.rc == 0 && advice != HM_ADVICE_DISCARD && fake->thp_mode == HM_THP_ABSENT)
+    if (call.rc == 0 && advice < HM_ADVICE_DISCARD && fake->thp_mode == HM_THP_ABSENT)
         call.rc = -EINVAL;
-    if (call.rc != 0)
-        return end(fake, call);
-    if (advice == HM_ADVICE_HUGE)
-        fake_space_set(&fake->space, addr, len_bytes, FAKE_WANTS, FAKE_WANTS_HUGE,
-                       "advice on a part of a huge page");
-    else if (advice == HM_ADVICE_BASE)
-        fake_space_set(&fake->space, addr, len_bytes, FAKE_WANTS, FAKE_WANTS_BASE,
-                       "advice on a part of a huge page");
-    else if (advice == HM_ADVICE_COLLAPSE)
-        call.rc = collapse(fake, addr, len_bytes);
-    else
-        fake_space_discard(&fake->space, addr, len_bytes);
-    if (call.rc == 0 && advice == HM_ADVICE_DISCARD)
-        fake->discarded_bytes += len_bytes;
+    if (call.rc == 0)
+        call.rc = obey(fake, addr, len_bytes, advice);
     return end(fake, call);
 }
 

@@ -29,6 +29,10 @@ enum fake_call_kind {
     FAKE_ADVISE_BASE,
     FAKE_COLLAPSE,
     FAKE_DISCARD,
+    FAKE_LAZY,
+    FAKE_COLD,
+    FAKE_HIDE,
+    FAKE_SHOW,
     FAKE_CALL_KINDS,
     FAKE_ANY = FAKE_CALL_KINDS,
 };
@@ -78,6 +82,7 @@ struct fake_os {
     uint64_t room_count;                  /* ... the room */
     uint64_t clock_count;
     size_t discarded_bytes; /* by successful calls */
+    size_t lazy_bytes;      /* lent to the kernel */
     size_t meta_bytes;      /* real memory mapped for metadata */
     struct fake_call log[FAKE_LOG_COUNT];
     uint64_t log_count; /* calls ever logged */

@@ -62,10 +62,13 @@ bits_of(fake_cell cell)
 static void
 add_bits(const struct fake_space *space, fake_cell *cell)
 {
-    uint64_t *bits = calloc(HM_BITMAP_WORDS(hm_region_pages(&space->geom)), sizeof(*bits));
+    size_t len_bytes = HM_BITMAP_WORDS(hm_region_pages(&space->geom)) * sizeof(uint64_t);
+    size_t align_bytes = FAKE_FLAGS + 1;
+    uint64_t *bits = aligned_alloc(align_bytes, hm_align_up(len_bytes, align_bytes));
 
     if (bits == NULL)
         fake_space_misuse("out of memory for the fake kernel's books", 0, 0);
+    memset(bits, 0, len_bytes);
     *cell |= (uintptr_t)bits;
 }
 
@@ -488,8 +491,7 @@ fake_space_vmas(const struct fake_space *space)
         uintptr_t before = UINTPTR_MAX;
 
         for (size_t k = 0; k < cell_count(space, mapping->len_bytes); k++) {
-            uintptr_t flags = mapping->cells[k] & (FAKE_WANTS | FAKE_COMMITTED);
-
+            uintptr_t flags = mapping->cells[k] & (FAKE_WANTS | FAKE_COMMITTED | FAKE_HIDDEN);
             vma_count += flags != before;
             before = flags;
         }

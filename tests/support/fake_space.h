@@ -21,8 +21,9 @@ enum {
     FAKE_WANTS_HUGE = 2, /* advised: huge pages from the next touch on */
     FAKE_WANTS_BASE = 4, /* advised: no huge pages */
     FAKE_IS_HUGE = 8,    /* resident as one huge page */
+    FAKE_HIDDEN = 16,    /* not in core dumps */
     FAKE_WANTS = FAKE_WANTS_HUGE | FAKE_WANTS_BASE,
-    FAKE_FLAGS = 15,
+    FAKE_FLAGS = 31,
 };
 
 /* One region, which is a huge page where the geometry has them: the flags in the lowest bits, and
