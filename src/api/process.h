@@ -34,7 +34,7 @@ struct hm_process {
     void *next_operator[HM_OPERATOR_COUNT]; /* those of the C++ runtime, once asked for; atomic */
 };
 
-extern struct hm_process hm_process;
+extern struct hm_process hm_process HM_HIDDEN;
 
 /* This thread's cache; the empty one until it has its own. */
 extern __thread struct hm_tcache *hm_thread_cache

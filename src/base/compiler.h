@@ -19,6 +19,9 @@
 #define HM_COLD __attribute__((cold, noinline))
 #define HM_NORETURN __attribute__((noreturn))
 #define HM_EXPORT __attribute__((visibility("default")))
+/* On a declaration: the object is found without a look at the global offset table. What is defined
+ * here is hidden anyway, but a file that only reads the declaration does not know. */
+#define HM_HIDDEN __attribute__((visibility("hidden")))
 #define HM_CACHE_LINE_BYTES 64
 
 /* A function that reads what another thread may be changing, and can live with any value. */

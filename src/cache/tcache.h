@@ -47,14 +47,14 @@ struct hm_tcache {
 };
 
 /* A cache without spans, for threads that have none of their own yet. Never written to. */
-extern const struct hm_tcache hm_tcache_empty;
+extern const struct hm_tcache hm_tcache_empty HM_HIDDEN;
 
 /* A span without free slots. Never written to. */
-extern const struct hm_span hm_span_none;
+extern const struct hm_span hm_span_none HM_HIDDEN;
 
 /* The slow halves of malloc and free.
- * alloc_slow: the current span of the class has no ready slot. NULL: no memory. Next on the
- * allocation walk: hm_span_create (span/span.c).
+ * alloc_slow: the current span of the class has no ready slot. NULL with ENOMEM: no memory. Next on
+ * the allocation walk: hm_span_create (span/span.c).
  * free_slow: `span` has slots, but is not open to the fast path of `cache`, or `addr` is no live
  * block in it; then the program ends with one line about it. Next on the free walk: hm_remote_free
  * (cache/remote.c).

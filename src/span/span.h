@@ -115,7 +115,10 @@ hm_span_pop(struct hm_span *span)
 HM_INLINE bool
 hm_span_has_slot(const struct hm_span *span, uintptr_t addr)
 {
-    return (span->end_addr - addr) * span->magic < span->magic;
+    uint64_t product = (span->end_addr - addr) * span->magic;
+
+    __asm__("" : "+m"(*(uint64_t *)(uintptr_t)&span->magic)); /* or gcc wants it in a register */
+    return product < span->magic;
 }
 
 /* The index of the slot at `addr`, counted from the end of the span; slot_count and more if no slot
