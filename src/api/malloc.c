@@ -94,20 +94,28 @@ alloc_over(size_t size_bytes)
     return fill_new(mem, size_bytes);
 }
 
-/* Everything that the fast path leaves: no cache yet, no slot ready, or a large block. Next on the
- * allocation walk: hm_tcache_alloc_slow (cache/tcache.c) or hm_large_alloc (span/large.c). */
+/* No span of the thread stands ready for the size: it has no cache yet, or none of the class, or
+ * the block is a large one. */
 static HM_NOINLINE void *
-malloc_slow(size_t size_bytes)
+alloc_unready(size_t size_bytes)
 {
     struct hm_tcache *cache = hm_thread_cache;
-    void *mem;
 
     if (size_bytes >= hm_load(&hm_process.cached_end_bytes))
         return alloc_over(size_bytes);
     if (HM_UNLIKELY(cache == &hm_tcache_empty))
         return alloc_small(size_bytes);
-    mem = hm_tcache_alloc_slow(cache, hm_class_of(size_bytes));
-    return HM_LIKELY(mem != NULL) ? mem : no_memory();
+    return hm_tcache_alloc_slow(cache, hm_class_of(size_bytes));
+}
+
+/* Everything that the fast path leaves: `span` has no slot ready, or is none. Next on the
+ * allocation walk: hm_tcache_alloc_slow (cache/tcache.c) or hm_large_alloc (span/large.c). */
+static HM_NOINLINE void *
+malloc_slow(size_t size_bytes, const struct hm_span *span)
+{
+    if (HM_UNLIKELY(span == &hm_span_none))
+        return alloc_unready(size_bytes);
+    return hm_tcache_alloc_slow(hm_load(&span->home), span->class_idx);
 }
 
 /* The way of most allocations: the current span of the size's class has a ready slot. Next on the
@@ -124,9 +132,9 @@ malloc(size_t size)
     else if (HM_LIKELY(size <= HM_SMALL_MAX_BYTES))
         span = cache->by_class[hm_class_of(size)];
     else
-        return malloc_slow(size);
+        return malloc_slow(size, &hm_span_none);
     mem = hm_span_pop(span);
-    return HM_LIKELY(mem != NULL) ? mem : malloc_slow(size);
+    return HM_LIKELY(mem != NULL) ? mem : malloc_slow(size, span);
 }
 
 /* --- free ------------------------------------------------------------------------------------- */

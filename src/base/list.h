@@ -50,6 +50,17 @@ hm_list_add_last(struct hm_list *head, struct hm_list *node)
     hm_list_add_after(head->prev, node);
 }
 
+/* For a node that goes into another list at once: it does not know that it is unlinked. */
+HM_INLINE void
+hm_list_unlink(struct hm_list *node)
+{
+    struct hm_list *next = node->next;
+    struct hm_list *prev = node->prev;
+
+    prev->next = next;
+    next->prev = prev;
+}
+
 /* Leaves the node unlinked, so that a second call does no harm. */
 HM_INLINE void
 hm_list_del(struct hm_list *node)

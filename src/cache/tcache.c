@@ -129,8 +129,10 @@ get_span(struct hm_tcache *cache, unsigned class_idx)
 
     if (span == NULL) {
         span = hm_span_create(cache->pool->heap, class_idx, cache->owned_count[class_idx]);
-        if (span == NULL)
+        if (span == NULL) {
+            errno = ENOMEM;
             return NULL;
+        }
         /* release: pairs with the acquire in announce (remote.c) */
         __atomic_store_n(&span->home, cache, __ATOMIC_RELEASE);
     }
@@ -140,54 +142,98 @@ get_span(struct hm_tcache *cache, unsigned class_idx)
     return span;
 }
 
-/* The span to take from when the current one, `span`, has no slot: NULL if there is no memory. */
-static struct hm_span *
-next_span(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
+/* Take a slot of a span of which some are ready, unless they are damaged. */
+HM_INLINE void *
+take_slot(struct hm_span *span)
 {
-    struct hm_list *room = &cache->room[class_idx];
+    void *mem = hm_span_pop(span);
 
-    /* Few freed slots are better than none elsewhere. */
-    if (span->freed != hm_span_end(span) && hm_list_is_empty(room)) {
-        hm_span_swap(span);
-        return span;
-    }
-    /* More than once if a span with room, or an adopted one, turns out to be full. */
+    if (HM_UNLIKELY(mem == NULL))
+        hm_span_damaged(span, (uintptr_t)span->ready, "malloc()");
+    return mem;
+}
+
+/* The current span, `span`, is used up, and no other is known to have room. */
+static HM_NOINLINE void *
+take_from_new(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
+{
+    /* More than once if an adopted span turns out to be full. */
     do {
         if (span != NONE)
             retire(cache, class_idx, span);
-        if (HM_LIKELY(room->next != room)) {
-            span = hm_container_of(room->next, struct hm_span, link);
-            hm_list_del(&span->link);
-            continue;
-        }
         span = find_parked(cache, class_idx);
         if (span != NULL)
             break;
         span = get_span(cache, class_idx);
     } while (span != NULL && !hm_span_refill(span, cache->pool->heap));
     set_current(cache, class_idx, span != NULL ? span : NONE);
-    return span;
+    return span != NULL ? take_slot(span) : NULL;
+}
+
+/* Take from another span than the current one, `span`, which has few freed slots or none, and no
+ * page that was never used. */
+static HM_NOINLINE void *
+take_from_next(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
+{
+    struct hm_list *room = &cache->room[class_idx];
+    struct hm_list *link = room->next;
+
+    /* Few freed slots are better than none elsewhere. */
+    if (HM_UNLIKELY(link == room) && span->freed != hm_span_end(span)) {
+        hm_span_swap(span);
+        return take_slot(span);
+    }
+    /* More than once if a span with room turns out to be full. */
+    while (HM_LIKELY(link != room)) {
+        if (HM_LIKELY(span != NONE))
+            retire(cache, class_idx, span);
+        span = hm_container_of(link, struct hm_span, link);
+        hm_list_unlink(link);
+        set_current(cache, class_idx, span);
+        if (HM_LIKELY(hm_span_refill(span, cache->pool->heap)))
+            return take_slot(span);
+        link = room->next;
+    }
+    return take_from_new(cache, class_idx, span);
+}
+
+static HM_NOINLINE void *
+take_carved(struct hm_tcache *cache, struct hm_span *span)
+{
+    hm_span_carve(span, cache->pool->heap);
+    return take_slot(span);
+}
+
+/* Each way on is a function of its own and called last, so that none saves registers for another.
+ */
+HM_INLINE void *
+take_local(struct hm_tcache *cache, unsigned class_idx)
+{
+    struct hm_span *span = cache->current[class_idx];
+
+    /* Some slot is ready if the class is closed, or if it is damaged. */
+    if (HM_LIKELY(span->ready == hm_span_end(span))) {
+        if (hm_span_freed_count(span) < hm_span_worth_count(span))
+            return span->carved == span->slot_count ? take_from_next(cache, class_idx, span)
+                                                    : take_carved(cache, span);
+        hm_span_swap(span);
+    }
+    return take_slot(span);
+}
+
+static HM_NOINLINE void *
+take_collected(struct hm_tcache *cache, unsigned class_idx)
+{
+    hm_remote_collect(cache);
+    return take_local(cache, class_idx);
 }
 
 void *
 hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx)
 {
-    struct hm_span *span;
-    void *mem;
-
     if (HM_UNLIKELY(hm_load(&cache->pending) != NULL))
-        hm_remote_collect(cache);
-    span = cache->current[class_idx];
-    /* Some slot is ready if the class is closed, or if it is damaged. */
-    if (HM_LIKELY(span->ready == hm_span_end(span)) && !hm_span_refill(span, cache->pool->heap)) {
-        span = next_span(cache, class_idx, span);
-        if (span == NULL)
-            return NULL;
-    }
-    mem = hm_span_pop(span);
-    if (HM_UNLIKELY(mem == NULL))
-        hm_span_damaged(span, (uintptr_t)span->ready, "malloc()");
-    return mem;
+        return take_collected(cache, class_idx);
+    return take_local(cache, class_idx);
 }
 
 static void
@@ -232,7 +278,7 @@ sweep(struct hm_tcache *cache)
 }
 
 /* No block of the span is in use any more. */
-static void
+static HM_NOINLINE void
 release_empty(struct hm_tcache *cache, struct hm_span *span)
 {
     int saved_errno = errno;
@@ -265,7 +311,7 @@ hm_tcache_alarm(struct hm_span *span)
     if (HM_LIKELY(span->hidden != 0)) {
         span->alarm = span->hidden;
         span->hidden = 0;
-        hm_list_del(&span->link);
+        hm_list_unlink(&span->link);
         hm_list_add_last(&cache->room[span->class_idx], &span->link);
     } else if (cache->current[span->class_idx] == span) {
         hm_span_swap(span);

@@ -43,6 +43,26 @@ Test(list, adds_on_both_ends_and_in_the_middle)
     expect(&head, (int[]){ 0, 1, 2, 3 }, 4);
 }
 
+Test(list, moves_from_one_list_to_another)
+{
+    struct item items[3] = { { .number = 0 }, { .number = 1 }, { .number = 2 } };
+    struct hm_list from;
+    struct hm_list to;
+
+    hm_list_init(&from);
+    hm_list_init(&to);
+    for (int i = 0; i < 3; i++)
+        hm_list_add_last(&from, &items[i].link);
+    hm_list_unlink(&items[1].link);
+    hm_list_add_last(&to, &items[1].link);
+    hm_list_unlink(&items[0].link);
+    hm_list_add_first(&to, &items[0].link);
+    expect(&from, (int[]){ 2 }, 1);
+    expect(&to, (int[]){ 0, 1 }, 2);
+    hm_list_unlink(&items[2].link);
+    cr_assert(hm_list_is_empty(&from));
+}
+
 Test(list, deletes_anywhere_and_twice)
 {
     struct item items[3] = { { .number = 0 }, { .number = 1 }, { .number = 2 } };
