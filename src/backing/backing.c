@@ -195,6 +195,7 @@ hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, size
         backing->room_next_bytes -= inout_range->len_bytes;
     else
         backing->room_next_bytes = 0;
+    backing->has_huge |= pick.kind != HM_BACKING_4K;
     *out_kind = pick.kind;
     return 0;
 }

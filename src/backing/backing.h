@@ -20,6 +20,7 @@ struct hm_backing {
     struct hm_geom geom;                    /* const */
     enum hm_thp_mode thp_mode;              /* as found at start; const */
     uint64_t reason_count[HM_REASON_COUNT]; /* fallbacks, in regions */
+    bool has_huge;                          /* huge pages were asked for at least once */
     bool is_crowded;                        /* vm.max_map_count was met: mappings are scarce */
 
     /* the memory cgroup's room */

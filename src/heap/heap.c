@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "heap/heal.h"
+
 int
 hm_heap_init(struct hm_heap *heap, const struct hm_os *os, const struct hm_conf *conf,
              const struct hm_geom *geom, struct hm_span ***root)
@@ -22,7 +24,7 @@ hm_heap_init(struct hm_heap *heap, const struct hm_os *os, const struct hm_conf 
     if (heap->fits == NULL || heap->fits_map == NULL
         || hm_pagemap_init(&heap->pagemap, &heap->meta, root) != 0)
         return -ENOMEM;
-    heap->start_ns = os->now_ns(os->ctx);
-    heap->demand.epoch_ns = heap->start_ns;
+    hm_heal_init(heap);
+    heap->demand.epoch_ns = os->now_ns(os->ctx);
     return 0;
 }

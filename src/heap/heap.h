@@ -18,6 +18,19 @@
 #include "heap/region.h"
 #include "os/os_lock.h"
 
+/* Late collapse (heal.c). */
+struct hm_heal {
+    uint32_t is_due;           /* there is something to do; atomic: read without the lock */
+    struct hm_list candidates; /* regions on base pages that are nearly full, the oldest first */
+    int64_t credit_ns;         /* time that may be spent; negative: overspent */
+    uint64_t credited_ns;      /* until when time has been added to it */
+    uint64_t cost_ns;          /* what a collapse took lately */
+    uint64_t retry_ns;         /* not before this time: the kernel refused */
+    uint64_t retry_wait_ns;    /* what was added for that; 0: the last collapse succeeded */
+    uint64_t collapse_ns;      /* time spent in collapses */
+    uint64_t collapse_count;   /* regions turned into huge pages */
+};
+
 struct hm_heap {
     struct hm_pagemap pagemap; /* first, for the shortest way from free(); read without the lock */
     struct hm_lock lock;
@@ -55,11 +68,8 @@ struct hm_heap {
     uint64_t discarded_bytes; /* all memory ever given back */
     uint64_t discard_calls;
 
-    /* the ramp (ramp.c) */
-    uint64_t start_ns;       /* when the heap was made */
-    uint64_t collapse_ns;    /* time spent in collapses */
-    uint64_t collapse_count; /* regions turned into huge pages */
-    size_t base_regions;     /* open regions on base pages: candidates for a collapse */
+    size_t base_regions; /* open regions on base pages */
+    struct hm_heal heal;
 
     /* blocks with a mapping of their own (direct.c) */
     size_t direct_bytes;

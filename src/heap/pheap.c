@@ -23,9 +23,9 @@
 
 #include "base/check.h"
 #include "heap/extent.h"
+#include "heap/heal.h"
 #include "heap/hide.h"
 #include "heap/purge.h"
-#include "heap/ramp.h"
 
 /* --- lists ------------------------------------------------------------------------------------ */
 
@@ -147,6 +147,7 @@ open_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx, si
 
             region->backing = (uint8_t)kind;
             region->state = HM_REGION_KEPT;
+            hm_heal_opened(heap, region);
             hm_purge_keep(heap, region);
         }
     }
@@ -212,10 +213,12 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
         were_dirty = hm_region_take(region, heap->region_pages, (uint32_t)in_region_idx,
                                     (uint32_t)part_pages);
         link_fit(heap, region);
-        if (region->backing == HM_BACKING_4K)
+        if (region->backing == HM_BACKING_4K) {
             heap->dirty_free_pages -= were_dirty;
-        else
+            hm_heal_note(heap, region);
+        } else {
             heap->huge_free_pages -= part_pages;
+        }
         dirty_pages += were_dirty;
         page_idx += part_pages;
         left_pages -= part_pages;
@@ -327,7 +330,7 @@ take_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct h
         != 0)
         return -ENOMEM;
     take_pages(heap, extent, page_idx, len_pages, out_run);
-    hm_ramp_collapse_one(heap);
+    hm_heal_visit(heap);
     hm_purge_visit(heap);
     return 0;
 }
@@ -348,13 +351,13 @@ hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct
             if (region == NULL)
                 return -ENOMEM;
             page_idx = 0;
-            hm_ramp_collapse_one(heap);
         }
     }
     if (region == NULL)
         return take_across(heap, len_pages, align_pages, out_run);
     page_idx += hm_region_idx(region, &heap->geom) * heap->region_pages;
     take_pages(heap, region->extent, page_idx, len_pages, out_run);
+    hm_heal_visit(heap);
     hm_purge_visit(heap);
     return 0;
 }
@@ -411,10 +414,12 @@ hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
             part_pages = len_pages;
         unlink_fit(heap, region);
         hm_region_give(region, heap->region_pages, (uint32_t)in_region_idx, (uint32_t)part_pages);
-        if (region->backing == HM_BACKING_4K)
+        if (region->backing == HM_BACKING_4K) {
             heap->dirty_free_pages += part_pages;
-        else
+            hm_heal_note(heap, region);
+        } else {
             heap->huge_free_pages += part_pages;
+        }
         if (region->used_pages == 0) {
             mark_empty(heap, region);
             emptied_count++;
@@ -425,6 +430,7 @@ hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
         len_pages -= part_pages;
     }
     hm_purge_emptied(heap, emptied_count);
+    hm_heal_visit(heap);
 }
 
 /* --- walking ---------------------------------------------------------------------------------- */

@@ -43,7 +43,7 @@
 #define IDLE_SHARE 4
 #define IDLE_EPOCHS 8
 
-/* A huge page may be split if this share of it is free in one run; and no more than so many are,
+/* A huge page may be split if more than this share of it is free in one run; and no more than so many are,
  * since each takes two of vm.max_map_count. */
 #define SPLIT_SHARE 8
 #define SPLIT_MAX 8192
@@ -313,7 +313,7 @@ split_sparse(struct hm_heap *heap, size_t max_count)
     size_t min_pages = heap->region_pages / SPLIT_SHARE;
     size_t sum_pages = 0;
 
-    for (size_t fit = heap->region_pages; fit >= min_pages && fit > 0; fit--) {
+    for (size_t fit = heap->region_pages; fit > min_pages; fit--) {
         for (struct hm_region *region = heap->fits[fit]; region != NULL; region = region->next) {
             size_t given_pages;
 

@@ -15,6 +15,7 @@
 
 #include "backing/backing.h"
 #include "base/bitmap.h"
+#include "base/list.h"
 #include "heap/meta.h"
 
 /* Extents have structs for a power of two of regions: of so many sizes. */
@@ -36,9 +37,10 @@ struct hm_region {
     uint32_t dirty_pages;
     uint8_t state;   /* enum hm_region_state */
     uint8_t backing; /* enum hm_backing_kind; valid unless closed */
-    bool is_refused; /* the kernel would not collapse it since it was opened (ramp.c) */
+    bool is_refused; /* the kernel would not collapse it since it was opened (heal.c) */
     bool is_lazy;    /* kept, and the kernel may take its memory when it is short (purge.c) */
     uint8_t epoch;   /* of demand, in which it was kept */
+    struct hm_list heal_link; /* in heap->heal.candidates; valid unless closed */
     uint64_t bits[]; /* HM_BITMAP_WORDS(pages) words of pages in use, then as many of dirty pages */
 };
 

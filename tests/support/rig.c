@@ -178,7 +178,13 @@ check_spans(const struct rig *rig)
     return NULL;
 }
 
-/* What purge and ramp go by. */
+static bool
+is_full(const struct hm_heap *heap, const struct hm_region *region)
+{
+    return !region->is_refused && region->used_pages >= heap->region_pages - heap->region_pages / 8;
+}
+
+/* What purge and healing go by. */
 static const char *
 check_sums(const struct hm_heap *heap)
 {
@@ -190,6 +196,8 @@ check_sums(const struct hm_heap *heap)
     while ((region = hm_pheap_next_region(heap, region)) != NULL) {
         if (region->state != HM_REGION_OPEN || region->backing != HM_BACKING_4K)
             continue;
+        if (is_full(heap, region) == hm_list_is_empty(&region->heal_link))
+            return "regions on base pages that are nearly full are candidates for a collapse";
         base_count++;
         dirty_free_pages += region->dirty_pages - region->used_pages;
     }

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* heal.h - regions that lie on base pages become huge pages again, within a budget of time.
+ *
+ * Locking     heap->lock is held by the caller, except where a function says that it takes it.
+ */
+#ifndef HM_HEAP_HEAL_H
+#define HM_HEAP_HEAL_H
+
+#include "heap/heap.h"
+
+/* Part of hm_heap_init. */
+void hm_heal_init(struct hm_heap *heap);
+
+/* A closed region was given memory, of the kind that `backing` says. */
+void hm_heal_opened(struct hm_heap *heap, struct hm_region *region);
+
+/* Pages of a region on base pages were taken or given back, or its state or backing changed: is it
+ * a candidate now? Whoever puts a region on base pages calls this. */
+void hm_heal_note(struct hm_heap *heap, struct hm_region *region);
+
+void hm_heal_visit_slow(struct hm_heap *heap);
+
+/* Spend some of the budget, if there is anything to do. */
+HM_INLINE void
+hm_heal_visit(struct hm_heap *heap)
+{
+    if (HM_UNLIKELY(hm_load(&heap->heal.is_due)))
+        hm_heal_visit_slow(heap);
+}
+
+#endif
