@@ -188,7 +188,7 @@ take_from_next(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span
         if (HM_LIKELY(span != NONE))
             retire(cache, class_idx, span);
         span = hm_container_of(link, struct hm_span, link);
-        hm_list_unlink(link);
+        hm_list_del(link); /* a current span is in no list, and its node must know */
         set_current(cache, class_idx, span);
         if (HM_LIKELY(hm_span_refill(span, cache->pool->heap)))
             return take_slot(span);

@@ -147,6 +147,22 @@ Test(tcache, a_full_span_with_one_free_slot_is_found)
     cr_assert_eq(rig.heap.span_count, 2);
 }
 
+/* Also not one that comes from the list of those with room: it may be given back from here. */
+Test(tcache, a_current_span_is_in_no_list)
+{
+    uintptr_t addrs[300];
+    uint32_t count = fill(addrs);
+    struct hm_span *span = span_at(addrs[0]);
+
+    for (uint32_t i = 0; i < 1 + count / HM_SPAN_WORTH; i++)
+        rig_free(&rig, cache, addrs[i]);
+    cr_assert_eq(cache->room[span->class_idx].next, &span->link);
+    while (cache->current[span->class_idx] != span)
+        cr_assert_neq(alloc(1000), 0);
+    cr_assert(hm_list_is_empty(&cache->room[span->class_idx]));
+    cr_assert(hm_list_is_empty(&span->link));
+}
+
 Test(tcache, an_empty_span_goes_back)
 {
     uintptr_t addrs[200];
