@@ -46,9 +46,12 @@ struct hm_heap {
     struct hm_extent *idle_extents[HM_EXTENT_ROOMS]; /* [n]: without address space, with structs
                                                         for 2^n regions */
     size_t extent_regions;                           /* regions in all extents */
-    struct hm_region **fits; /* [n]: open regions whose longest free run is n pages */
-    uint64_t *fits_map;      /* bit n: fits[n] is not empty */
-    struct hm_region *kept;  /* empty regions with memory, the latest first */
+    struct hm_region **fits;  /* [n]: open regions whose longest free run is n pages */
+    uint64_t *fits_map;       /* bit n: fits[n] is not empty */
+    struct hm_region **seams; /* [n]: open regions from which a free run of n pages crosses into
+                                 the next (fit.c) */
+    uint64_t *seams_map;      /* bit n: seams[n] is not empty */
+    struct hm_region *kept;   /* empty regions with memory, the latest first */
     struct hm_region *kept_last;
     size_t kept_count;
     size_t open_count; /* regions with pages in use */

@@ -4,16 +4,15 @@
  * Problem     A huge page pays off only while it is nearly full; breaking one up costs every page
  *             left in it.
  * Idea        Serve each request from the region where it fits most tightly (shortest longest-free
- *             run, then most pages in use), so that sparse regions drain and go back whole. Long
- *             runs cross regions: they start in the free tail of the region before, so that blocks
- *             of odd sizes lie end to end, and what is left of the last region serves smaller
- *             requests.
+ *             run, then most pages in use), so that sparse regions drain and go back whole; else
+ *             from a hole that crosses two of them. What fits nowhere starts in the free tail of
+ *             the region before, so that runs of odd lengths lie end to end, and what is left of
+ *             the last region serves smaller requests.
  * State       struct hm_heap, its part "the page heap".
  * Locking     heap->lock is held by the caller.
- * Invariants  I1 an open region with free pages is in fits[longest_free_pages], and nowhere else; a
- *             full one is in no list. I2 a kept region is in the kept list. I3 a closed region has
- *             no bits set. I4 in_use of an extent has the bits of its open regions.
- *             hm_pheap_check() proves them.
+ * Invariants  I1 those of fit.c. I2 a kept region is in the kept list. I3 a closed region has no
+ *             bits set. I4 in_use of an extent has the bits of its open regions. hm_pheap_check()
+ *             proves them.
  * Sources     A. H. Hunter et al., "Beyond malloc efficiency to fleet efficiency: a hugepage-aware
  *             memory allocator", OSDI 2021.
  */
@@ -23,51 +22,12 @@
 
 #include "base/check.h"
 #include "heap/extent.h"
+#include "heap/fit.h"
 #include "heap/heal.h"
 #include "heap/hide.h"
 #include "heap/purge.h"
 
 /* --- lists ------------------------------------------------------------------------------------ */
-
-static void
-link_fit(struct hm_heap *heap, struct hm_region *region)
-{
-    uint32_t free_pages = region->longest_free_pages;
-    struct hm_region **head = &heap->fits[free_pages];
-    struct hm_region *first = *head;
-
-    if (free_pages == 0)
-        return;
-    hm_bitmap_set_run(heap->fits_map, free_pages, 1);
-    if (first == NULL || region->used_pages >= first->used_pages) {
-        region->prev = NULL;
-        region->next = first;
-        *head = region;
-    } else {
-        region->prev = first;
-        region->next = first->next;
-        first->next = region;
-    }
-    if (region->next != NULL)
-        region->next->prev = region;
-}
-
-static void
-unlink_fit(struct hm_heap *heap, struct hm_region *region)
-{
-    uint32_t free_pages = region->longest_free_pages;
-
-    if (free_pages == 0)
-        return;
-    if (region->next != NULL)
-        region->next->prev = region->prev;
-    if (region->prev != NULL)
-        region->prev->next = region->next;
-    else
-        heap->fits[free_pages] = region->next;
-    if (heap->fits[free_pages] == NULL)
-        hm_bitmap_clear_run(heap->fits_map, free_pages, 1);
-}
 
 void
 hm_pheap_unkeep(struct hm_heap *heap, struct hm_region *region)
@@ -115,7 +75,7 @@ mark_open(struct hm_heap *heap, struct hm_region *region)
         heap->huge_free_pages += heap->region_pages;
     }
     hm_hide_undo(heap, region);
-    link_fit(heap, region);
+    hm_fit_link(heap, region);
 }
 
 /* Give the closed regions among [from_idx, to_idx) memory, a stretch at a time, and open all. */
@@ -160,33 +120,6 @@ open_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx, si
     return 0;
 }
 
-/* Open one region for a request of at most its size: a kept one, else the first closed one. */
-static struct hm_region *
-open_one(struct hm_heap *heap, size_t heap_bytes)
-{
-    struct hm_extent *extent;
-    size_t idx = 0;
-
-    if (heap->kept != NULL) {
-        struct hm_region *region = heap->kept;
-
-        mark_open(heap, region);
-        return region;
-    }
-    for (extent = heap->extents; extent != NULL; extent = extent->next) {
-        idx = hm_bitmap_next_clear(extent->in_use, extent->region_count, 0);
-        if (idx < extent->region_count)
-            break;
-    }
-    if (extent == NULL) {
-        extent = hm_extent_add(heap, 1);
-        idx = 0;
-    }
-    if (extent == NULL || open_regions(heap, extent, idx, idx + 1, heap_bytes) != 0)
-        return NULL;
-    return region_at(heap, extent, idx);
-}
-
 /* --- taking ----------------------------------------------------------------------------------- */
 
 /* Enter [page_idx, page_idx + len_pages) of an extent as in use; all of its regions are open. */
@@ -209,10 +142,10 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
 
         if (part_pages > left_pages)
             part_pages = left_pages;
-        unlink_fit(heap, region);
+        hm_fit_unlink(heap, region);
         were_dirty = hm_region_take(region, heap->region_pages, (uint32_t)in_region_idx,
                                     (uint32_t)part_pages);
-        link_fit(heap, region);
+        hm_fit_link(heap, region);
         if (region->backing == HM_BACKING_4K) {
             heap->dirty_free_pages -= were_dirty;
             hm_heal_note(heap, region);
@@ -229,33 +162,16 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
         heap->huge_idle_pages = heap->huge_free_pages;
 }
 
-/* The tightest open region with an aligned run of that length. Only an alignment can make the walk
- * longer than one step. */
-static struct hm_region *
-find_fit(const struct hm_heap *heap, size_t len_pages, size_t align_pages, size_t *out_page_idx)
-{
-    size_t list_count = heap->region_pages + 1;
-    size_t fit = hm_bitmap_next_set(heap->fits_map, list_count, len_pages);
-
-    while (fit < list_count) {
-        struct hm_region *region = heap->fits[fit];
-
-        while (region != NULL) {
-            *out_page_idx = hm_bitmap_find_clear_run(region->bits, heap->region_pages, len_pages,
-                                                     align_pages);
-            if (*out_page_idx != HM_BITMAP_NONE)
-                return region;
-            region = region->next;
-        }
-        fit = hm_bitmap_next_set(heap->fits_map, list_count, fit + 1);
-    }
-    return NULL;
-}
-
 /* Regions [from_idx, to_idx) of an extent, none of them open. */
 struct stretch {
     size_t from_idx;
     size_t to_idx;
+};
+
+/* Where a run is to lie. */
+struct place {
+    struct hm_extent *extent;
+    size_t page_idx; /* in the extent */
 };
 
 /* Where an aligned run of len_pages can start so that it ends within a stretch and the free pages
@@ -304,32 +220,58 @@ search_across(const struct hm_heap *heap, const struct hm_extent *extent, size_t
     return page_idx;
 }
 
-/* A run that may cross regions: the first place in any extent, else in a new one. */
+/* The first place for a run of any length in any extent, else in a new one. */
 static int
-take_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct hm_run *out_run)
+find_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct place *out_place)
 {
-    size_t heap_bytes = hm_heap_bytes(heap) + hm_pages_to_bytes(&heap->geom, len_pages);
-    size_t page_idx = HM_BITMAP_NONE;
     struct hm_extent *extent = heap->extents;
 
-    while (extent != NULL) {
-        page_idx = search_across(heap, extent, len_pages, align_pages);
-        if (page_idx != HM_BITMAP_NONE)
+    for (; extent != NULL; extent = extent->next) {
+        out_place->page_idx = search_across(heap, extent, len_pages, align_pages);
+        if (out_place->page_idx != HM_BITMAP_NONE)
             break;
-        extent = extent->next;
     }
     if (extent == NULL) {
         extent = hm_extent_add(heap, (len_pages + heap->region_pages - 1) / heap->region_pages);
         if (extent == NULL)
             return -ENOMEM;
-        page_idx = search_across(heap, extent, len_pages, align_pages);
-        hm_assert(page_idx != HM_BITMAP_NONE);
+        out_place->page_idx = search_across(heap, extent, len_pages, align_pages);
+        hm_assert(out_place->page_idx != HM_BITMAP_NONE);
     }
-    if (open_regions(heap, extent, page_idx / heap->region_pages,
-                     (page_idx + len_pages - 1) / heap->region_pages + 1, heap_bytes)
-        != 0)
+    out_place->extent = extent;
+    return 0;
+}
+
+/* The region to open for a run of at most its length: the one kept last, else as above. */
+static int
+find_new(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct place *out_place)
+{
+    struct hm_region *region = heap->kept;
+    struct stretch free_regions;
+
+    if (region == NULL || len_pages > heap->region_pages)
+        return find_across(heap, len_pages, align_pages, out_place);
+    free_regions.from_idx = hm_region_idx(region, &heap->geom);
+    free_regions.to_idx = free_regions.from_idx + 1;
+    out_place->extent = region->extent;
+    out_place->page_idx = place_across(heap, region->extent, free_regions, len_pages, align_pages);
+    hm_assert(out_place->page_idx != HM_BITMAP_NONE);
+    return 0;
+}
+
+/* A run that fits into no free run of the open regions. */
+static int
+take_new(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct hm_run *out_run)
+{
+    size_t heap_bytes = hm_heap_bytes(heap) + hm_pages_to_bytes(&heap->geom, len_pages);
+    struct place place = { 0 };
+
+    if (find_new(heap, len_pages, align_pages, &place) != 0
+        || open_regions(heap, place.extent, place.page_idx / heap->region_pages,
+                        (place.page_idx + len_pages - 1) / heap->region_pages + 1, heap_bytes)
+               != 0)
         return -ENOMEM;
-    take_pages(heap, extent, page_idx, len_pages, out_run);
+    take_pages(heap, place.extent, place.page_idx, len_pages, out_run);
     hm_heal_visit(heap);
     hm_purge_visit(heap);
     return 0;
@@ -338,23 +280,16 @@ take_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct h
 int
 hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct hm_run *out_run)
 {
-    size_t heap_bytes = hm_heap_bytes(heap) + hm_pages_to_bytes(&heap->geom, len_pages);
     struct hm_region *region = NULL;
     size_t page_idx = 0;
 
     hm_assert(align_pages <= heap->region_pages);
-    if (len_pages <= heap->region_pages) {
-        region = find_fit(heap, len_pages, align_pages, &page_idx);
-        /* A long run that fits nowhere starts in a free tail rather than in a region of its own. */
-        if (region == NULL && len_pages <= heap->region_pages / 4) {
-            region = open_one(heap, heap_bytes);
-            if (region == NULL)
-                return -ENOMEM;
-            page_idx = 0;
-        }
-    }
+    if (len_pages <= heap->region_pages)
+        region = hm_fit_find(heap, len_pages, align_pages, &page_idx);
     if (region == NULL)
-        return take_across(heap, len_pages, align_pages, out_run);
+        region = hm_fit_find_seam(heap, len_pages, align_pages, &page_idx);
+    if (region == NULL)
+        return take_new(heap, len_pages, align_pages, out_run);
     page_idx += hm_region_idx(region, &heap->geom) * heap->region_pages;
     take_pages(heap, region->extent, page_idx, len_pages, out_run);
     hm_heal_visit(heap);
@@ -393,6 +328,7 @@ mark_empty(struct hm_heap *heap, struct hm_region *region)
         heap->huge_free_pages -= heap->region_pages;
     }
     region->state = HM_REGION_KEPT;
+    hm_fit_settle_seams(heap, region);
     hm_purge_keep(heap, region);
 }
 
@@ -412,7 +348,7 @@ hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
         region = region_at(heap, extent, page_idx / heap->region_pages);
         if (part_pages > len_pages)
             part_pages = len_pages;
-        unlink_fit(heap, region);
+        hm_fit_unlink(heap, region);
         hm_region_give(region, heap->region_pages, (uint32_t)in_region_idx, (uint32_t)part_pages);
         if (region->backing == HM_BACKING_4K) {
             heap->dirty_free_pages += part_pages;
@@ -424,7 +360,7 @@ hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
             mark_empty(heap, region);
             emptied_count++;
         } else {
-            link_fit(heap, region);
+            hm_fit_link(heap, region);
         }
         page_idx += part_pages;
         len_pages -= part_pages;

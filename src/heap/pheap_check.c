@@ -32,6 +32,41 @@ check_region(const struct hm_heap *heap, const struct hm_region *region)
     return NULL;
 }
 
+/* The free run across the border behind a region, as fit.c must have noted it. */
+static const char *
+check_seam(const struct hm_heap *heap, const struct hm_region *region)
+{
+    size_t idx = hm_region_idx(region, &heap->geom);
+    const struct hm_region *after = NULL;
+    size_t before_pages = hm_bitmap_trailing_clear(region->bits, heap->region_pages);
+    size_t after_pages = 0;
+
+    if (idx + 1 < region->extent->region_count)
+        after = hm_extent_region(region->extent, idx + 1);
+    if (after != NULL && region->state == HM_REGION_OPEN && after->state == HM_REGION_OPEN)
+        after_pages = hm_bitmap_leading_clear(after->bits, heap->region_pages);
+    if (before_pages == 0 || after_pages == 0)
+        before_pages = after_pages = 0;
+    if (region->seam_pages != before_pages + after_pages)
+        return "seam_pages is the free run across the end of a region";
+    return NULL;
+}
+
+/* `listed_count` regions have a seam. */
+static const char *
+check_seams(const struct hm_heap *heap, size_t listed_count)
+{
+    for (size_t seam = 1; seam <= 2 * heap->region_pages; seam++) {
+        if ((hm_bitmap_count_run(heap->seams_map, seam, 1) == 1) != (heap->seams[seam] != NULL))
+            return "seams_map has the bits of the lists that are not empty";
+        for (const struct hm_region *region = heap->seams[seam]; region != NULL;
+             region = region->seam_next, listed_count--)
+            if (region->seam_pages != seam)
+                return "a seam is in the list of its length";
+    }
+    return listed_count != 0 ? "every seam is in one list" : NULL;
+}
+
 static const char *
 check_extents(const struct hm_heap *heap)
 {
@@ -65,6 +100,7 @@ hm_pheap_check(const struct hm_heap *heap)
     size_t listed_count = 0;
     size_t dirty_free_pages = 0;
     size_t huge_free_pages = 0;
+    size_t seam_count = 0;
     struct hm_region *region = NULL;
 
     if (broken_extent != NULL)
@@ -72,8 +108,11 @@ hm_pheap_check(const struct hm_heap *heap)
     while ((region = hm_pheap_next_region(heap, region)) != NULL) {
         const char *broken = check_region(heap, region);
 
+        if (broken == NULL)
+            broken = check_seam(heap, region);
         if (broken != NULL)
             return broken;
+        seam_count += region->seam_pages > 0;
         used_pages += region->used_pages;
         open_count += region->state == HM_REGION_OPEN;
         kept_count += region->state == HM_REGION_KEPT;
@@ -98,5 +137,5 @@ hm_pheap_check(const struct hm_heap *heap)
         return "regions are counted by state";
     if (dirty_free_pages != heap->dirty_free_pages || huge_free_pages != heap->huge_free_pages)
         return "free pages of open regions are counted by backing";
-    return NULL;
+    return check_seams(heap, seam_count);
 }

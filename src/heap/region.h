@@ -30,16 +30,20 @@ enum hm_region_state {
 struct hm_region {
     struct hm_region *next; /* neighbours in the list that the state names (pheap.h) */
     struct hm_region *prev;
+    struct hm_region *seam_next; /* neighbours in the list of seams of this length (fit.h) */
+    struct hm_region *seam_prev;
     struct hm_extent *extent; /* const */
     uintptr_t addr;           /* const */
     uint32_t used_pages;
     uint32_t longest_free_pages;
     uint32_t dirty_pages;
-    uint8_t state;   /* enum hm_region_state */
-    uint8_t backing; /* enum hm_backing_kind; valid unless closed */
-    bool is_refused; /* the kernel would not collapse it since it was opened (heal.c) */
-    bool is_lazy;    /* kept, and the kernel may take its memory when it is short (purge.c) */
-    uint8_t epoch;   /* of demand, in which it was kept */
+    uint32_t seam_pages; /* free run across the end of this region and the begin of the next: 0
+                            unless both are open and free there */
+    uint8_t state;       /* enum hm_region_state */
+    uint8_t backing;     /* enum hm_backing_kind; valid unless closed */
+    bool is_refused;     /* the kernel would not collapse it since it was opened (heal.c) */
+    bool is_lazy;        /* kept, and the kernel may take its memory when it is short (purge.c) */
+    uint8_t epoch;       /* of demand, in which it was kept */
     struct hm_list heal_link; /* in heap->heal.candidates; valid unless closed */
     uint64_t bits[]; /* HM_BITMAP_WORDS(pages) words of pages in use, then as many of dirty pages */
 };

@@ -190,6 +190,94 @@ Test(pheap, the_fullest_region_is_used_first)
     check("fullest first");
 }
 
+/* Runs end to end over `count` regions of one extent, all of them full. */
+static size_t
+fill(struct hm_run *runs, size_t run_pages, size_t region_count)
+{
+    size_t run_count = region_count * 512 / run_pages;
+
+    for (size_t i = 0; i < run_count; i++)
+        runs[i] = take(run_pages, 1);
+    (void)take(region_count * 512 - run_count * run_pages, 1);
+    return run_count;
+}
+
+/* A hole that crosses from one region in use into the next is as good as any. */
+Test(pheap, a_hole_across_two_regions_is_used)
+{
+    struct hm_run runs[32];
+    size_t run_count = fill(runs, 150, 8);
+    size_t open_count = rig.heap.open_count;
+    struct hm_run again;
+
+    cr_assert_eq(runs[3].addr + 62 * 4096, runs[0].region->addr + 512 * 4096, "crosses");
+    give(&runs[3]);
+    check("a hole");
+    again = take(150, 1);
+    cr_assert_eq(again.addr, runs[3].addr);
+    check("the hole is used");
+    give(&again);
+    again = take(140, 8);
+    cr_assert_eq(again.addr, runs[3].addr + (uintptr_t)6 * 4096);
+    check("in part, aligned");
+    cr_assert_eq(rig.heap.open_count, open_count);
+    cr_assert_eq(run_count, 27);
+}
+
+/* A run leaves what is left of a hole in one piece, wherever the hole begins. */
+Test(pheap, a_hole_across_two_regions_stays_whole)
+{
+    struct hm_run runs[32];
+    struct hm_run again;
+
+    (void)fill(runs, 150, 8);
+    give(&runs[3]);
+    give(&runs[4]);
+    again = take(150, 1);
+    cr_assert_eq(again.addr, runs[4].addr, "from its end");
+    again = take(150, 1);
+    cr_assert_eq(again.addr, runs[3].addr, "the rest of it");
+    check("both");
+}
+
+/* Blocks of one size, most of them freed at random and taken again, need no more than before. */
+static void
+refill(size_t run_pages)
+{
+    struct hm_run runs[400];
+    unsigned seed = 5;
+    size_t open_count;
+
+    for (int i = 0; i < 400; i++)
+        runs[i] = take(run_pages, 1);
+    open_count = rig.heap.open_count;
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < 400; i++) {
+            if (rand_r(&seed) % 4 == 0)
+                continue;
+            give(&runs[i]);
+            runs[i].len_pages = 0;
+        }
+        check("freed");
+        for (int i = 0; i < 400; i++)
+            if (runs[i].len_pages == 0)
+                runs[i] = take(run_pages, 1);
+        check("taken again");
+        cr_assert_leq(rig.heap.open_count, open_count + 1, "%zu pages each, round %d", run_pages,
+                      round);
+    }
+}
+
+Test(pheap, refilled_with_runs_below_a_region)
+{
+    refill(150);
+}
+
+Test(pheap, refilled_with_runs_above_a_region)
+{
+    refill(538);
+}
+
 Test(pheap, alignment_up_to_a_region)
 {
     for (size_t align_pages = 1; align_pages <= 512; align_pages *= 2) {
@@ -301,6 +389,8 @@ Test(pheap, the_check_finds_damage)
     EXPECT_BROKEN(region->state = HM_REGION_KEPT, region->state = saved.state);
     EXPECT_BROKEN(region->extent->in_use[0] = 0, region->extent->in_use[0] = 1);
     EXPECT_BROKEN(rig.heap.fits_map[0] ^= 2, rig.heap.fits_map[0] ^= 2);
+    EXPECT_BROKEN(region->seam_pages = 9, region->seam_pages = 0);
+    EXPECT_BROKEN(rig.heap.seams_map[0] ^= 2, rig.heap.seams_map[0] ^= 2);
     EXPECT_BROKEN(rig.heap.used_pages--, rig.heap.used_pages++);
     EXPECT_BROKEN(rig.heap.open_count++, rig.heap.open_count--);
     EXPECT_BROKEN(rig.heap.kept_count++, rig.heap.kept_count--);
