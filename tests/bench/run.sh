@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# run.sh - bench/run at a tiny size: every workload runs under glibc and huma, the files it writes
+# can be read, what fails is recorded and does not stop the rest, and wrong arguments are refused.
+. "$(dirname "$0")/../programs/lib.sh"
+need python3
+run="$srcdir/bench/run"
+cd "$tmp"
+
+# measure STATUS OUT ARG...: the harness on this build.
+measure() {
+    local expected=$1 out=$2 rc=0
+    shift 2
+    "$run" --build "$builddir" --rounds 1 --scale 0.001 --out "$out" "$@" >said 2>&1 || rc=$?
+    [ $rc = "$expected" ] || { cat said; fail "bench/run $*: status $rc, expected $expected"; }
+}
+
+# refused TEXT ARG...: status 2, and one line that has TEXT.
+refused() {
+    local text=$1 rc=0
+    shift
+    "$run" --build "$builddir" "$@" >said 2>&1 || rc=$?
+    [ $rc = 2 ] && [ "$(wc -l <said)" = 1 ] && grep -qF -- "$text" said ||
+        { cat said; fail "bench/run $*: status $rc, expected 2 and one line with '$text'"; }
+}
+
+own=churn-small,churn-mixed,server,queue,batch,large,realloc,index,threads,fork,startup
+measure 0 all --workloads $own glibc huma
+python3 - all $own <<'PYTHON'
+import csv, json, sys
+folder, names = sys.argv[1], sys.argv[2].split(",")
+result = json.load(open(folder + "/result.json"))
+assert result["workloads"] == names and result["scale"] == 0.001
+def rows(name):
+    return list(csv.DictReader(open("%s/%s.tsv" % (folder, name)), delimiter="\t"))
+runs = rows("runs")
+for name in names:
+    for allocator in ("glibc", "huma"):
+        for kind in ("timed", "sampled"):
+            row, = [r for r in runs if (r["workload"], r["allocator"], r["kind"]) == (name, allocator, kind)]
+            assert row["status"] == "ok", row
+            assert float(row["wall_s"]) > 0 and int(row["peak_rss_kib"]) > 1000, row
+            assert int(row["final_rss_kib"]) > 500 and int(row["minor_faults"]) > 50, row
+summary = rows("summary")
+for name in names:
+    cell, = [r for r in summary if (r["workload"], r["allocator"], r["metric"]) == (name, "huma", "wall_s")]
+    assert float(cell["min"]) <= float(cell["median"]) <= float(cell["max"])
+    assert float(cell["to_glibc"]) > 0 and cell["best_peer"] == "glibc", cell
+# 16 live blocks of 1 to 64 MiB lie on huge pages under huma, if this machine gives them at all.
+large = {r["allocator"]: float(r["coverage"] or 0) for r in runs if r["workload"] == "large" and r["kind"] == "sampled"}
+assert "THP never" in result["machine"] or "THP absent" in result["machine"] or large["huma"] > 0.5, large
+phases = {r["phase"] for r in rows("phases") if r["workload"] == "index"}
+assert phases == {"build", "look-up-full", "free-75", "look-up-sparse", "refill", "look-up-refilled", "free-all"}
+PYTHON
+echo "every workload of its own runs, and the files can be read"
+
+compile -shared -fPIC -o broken.so "$srcdir/tests/bench/broken.c"
+measure 1 broken --no-samples --timeout 1 --workloads large,queue \
+    "aborts=$tmp/broken.so" "hangs=$tmp/broken.so;BROKEN_HANGS=1" huma
+awk -F '\t' 'NR > 1 { print $1, $2, $5 }' broken/runs.tsv | sort >got
+sort >expected <<END
+large aborts signal 6
+large hangs timeout
+large huma ok
+queue aborts ok
+queue hangs ok
+queue huma ok
+END
+diff expected got || fail "what went wrong is not what was recorded"
+grep -q 'large. under aborts: signal 6' broken/tables.md || fail "the tables do not tell of it"
+echo "a crash and a timeout are recorded, the rest goes on"
+
+printf '%s\n' before '<!-- figures: begin -->' old '<!-- figures: end -->' after >page.md
+measure 0 all --from all/result.json --markdown page.md
+[ "$(sed -n '1p;$p' page.md)" = $'before\nafter' ] && ! grep -qx old page.md &&
+    grep -q 'index' page.md || { cat page.md; fail "--markdown does not replace what is between the marks"; }
+measure 2 all --from all/result.json --markdown said
+echo "the tables come into a page"
+
+refused "'nothing' is no allocator; accepted: NAME=PATH" nothing
+refused 'there is no file' x=/does/not/exist.so
+refused 'is it a malloc library?' "x=$(ldconfig -p 2>/dev/null | awk '$1 == "libm.so.6" { print $NF; exit }')"
+refused "'x=;y': 'y' is no ENV=VALUE; accepted" 'x=;y'
+refused 'two allocators are called glibc' glibc glibc
+refused "'churn' is no workload; accepted: churn-small" --workloads churn
+refused "'0': expected a number from 1" --rounds 0
+refused "'much': expected a number" --scale much
+refused 'run make bench there' --build "$tmp" glibc
+refused 'there is no program /does/not/exist' --redis /does/not/exist glibc
+refused 'expected a result.json' --from "$tmp/page.md"
+refused 'unrecognized arguments: --fast' --fast
+echo "wrong arguments are refused in a line"
