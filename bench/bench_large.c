@@ -83,7 +83,8 @@ int
 main(int argc, char **argv)
 {
     struct bench_task task = bench_task(argc, argv, "large realloc");
-    size_t op_count = task.count > 0 ? (size_t)task.count : bench_scaled(&task, 400, LIVE_COUNT);
+    size_t op_count
+        = task.count > 0 ? (size_t)task.count : bench_scaled(&task, 400, LIVE_COUNT / 4);
 
     for (size_t i = 0; i < SIZE_COUNT; i++)
         sizes_bytes[i] = (uint32_t)(mib_bytes + 63 * mib_bytes * i / (SIZE_COUNT - 1));

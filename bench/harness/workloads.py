@@ -116,7 +116,7 @@ ALL = (
     Workload("server", "8 threads, 10^4 slots each, handed to successor threads", 160, "bench_threads"),
     Workload("queue", "one producer, one consumer, 64-1024 B", 32, "bench_threads"),
     Workload("batch", "10^5 blocks freed newest first, oldest first, at random", 160, "bench_batch"),
-    Workload("large", "1-64 MiB swinging, 16 live", 800, "bench_large", least_mib=400),
+    Workload("large", "1-64 MiB swinging, 16 live", 800, "bench_large", least_mib=300),
     Workload("realloc", "1 MiB to 1 GiB in steps of 1 MiB", 1200, "bench_large"),
     Workload("index", "nodes of 24-1000 B, 2 GiB, 10^7 look-ups, 75 % freed, refilled", 2400,
              "bench_index"),
