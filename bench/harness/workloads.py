@@ -69,13 +69,14 @@ def need(program):
 
 
 def perl(context):
-    return Run([need("perl"), context.script("hash.pl"), str(context.count(1500000, 1000))])
+    return Run([need("perl"), context.script("hash.pl"), str(context.count(1500000, 1000))],
+               {"PERL_HASH_SEED": "0"})
 
 
 def python3(context):
     # The one in PATH may be a shell script that starts the real one.
-    return Run([sys.executable, "-S", "-E", context.script("objects.py"),
-                str(context.count(150000, 100))], {"PYTHONMALLOC": "malloc"})
+    return Run([sys.executable, "-S", context.script("objects.py"), str(context.count(150000, 100))],
+               {"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "0"})
 
 
 def sqlite(context):
