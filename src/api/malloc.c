@@ -182,18 +182,18 @@ free_slow(uintptr_t addr, struct hm_span *span)
     errno = saved_errno;
 }
 
-/* Everything beyond the first leaf of the pagemap. */
+/* Everything beyond the pagemap's near table. */
 static HM_NOINLINE void
 free_far(uintptr_t addr)
 {
-    struct hm_span *span = hm_pagemap_get(&hm_process.heap.pagemap, addr);
+    struct hm_span *span = hm_pagemap_get_far(&hm_process.heap.pagemap, addr);
 
     if (HM_UNLIKELY(span == NULL) || HM_UNLIKELY(hm_load(&span->owner) != hm_thread_id())
         || HM_UNLIKELY(!hm_tcache_free(span, addr)))
         free_slow(addr, span);
 }
 
-/* `span` is what the first leaf has for the address. Next on the free walk: hm_tcache_free
+/* `span` is what the near table has for the address. Next on the free walk: hm_tcache_free
  * (cache/tcache.h). */
 HM_INLINE void
 free_near(uintptr_t addr, struct hm_span *span)

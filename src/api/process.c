@@ -29,12 +29,9 @@
 #include "api/purger.h"
 #include "stats/print.h"
 
-/* The root of its pagemap. Zero before the first request, so that free(NULL) and foreign pointers
- * find it; only the parts that are written become resident. */
-static struct hm_span **process_root[HM_ROOT_COUNT];
-
+/* Its pagemap is empty before the first request, so that free(NULL) and foreign pointers find
+ * it. */
 struct hm_process hm_process = {
-    .heap.pagemap = { .root = process_root, .near_addr = HM_NEAR_NONE },
 #ifdef HM_DEBUG
     .lock.later = { &hm_process.heap.lock },
 #endif
@@ -57,8 +54,7 @@ start_locked(void)
 
     hm_os_probe(&machine);
     hm_conf_defaults(&hm_process.conf);
-    if (hm_heap_init(&hm_process.heap, &hm_os_real, &hm_process.conf, &machine.geom, process_root)
-        != 0)
+    if (hm_heap_init(&hm_process.heap, &hm_os_real, &hm_process.conf, &machine.geom) != 0)
         return false;
     hm_pool_init(&hm_process.pool, &hm_process.heap);
     /* release: pairs with the acquire in hm_process_start */

@@ -89,10 +89,9 @@ struct hm_heap {
 
 /* Make an empty heap.
  *   conf  must outlive the heap, and may still be filled in later
- *   root  HM_ROOT_COUNT zeros for the pagemap, or NULL to have them made
  * Returns 0 or -ENOMEM. */
 int hm_heap_init(struct hm_heap *heap, const struct hm_os *os, const struct hm_conf *conf,
-                 const struct hm_geom *geom, struct hm_span ***root);
+                 const struct hm_geom *geom);
 
 /* Bytes in use by runs and direct blocks: what the ramp goes by. */
 HM_INLINE size_t

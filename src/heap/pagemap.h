@@ -2,16 +2,19 @@
 /* pagemap.h - from any address to the span it lies in, without a lock.
  *
  * Problem     free() gets a bare pointer. Metadata lies elsewhere, so the way there must be short,
- *             must cover every user address, and must survive any garbage it is asked about.
- * Idea        A radix tree of two levels over grains of 4 KiB: 2^17 leaves of 2^19 entries cover 48
- *             bits. Two dependent loads, and one only in the leaf that was made first, whose place
- *             is known beside the root. Only touched parts of it are resident.
- * Locking     Leaves are made and entries cleared under the heap's lock. Entries of a span of slots
+ *             must cover every user address, and must survive any garbage it is asked about. A
+ *             process with ten blocks should hardly notice it.
+ * Idea        A table of grains of 4 KiB around the first address that is entered, the near one:
+ *             most heaps lie in it whole. For all else a radix tree of two levels, made when first
+ *             needed: 2^17 leaves of 2^19 entries cover 48 bits. One load in the near table, two
+ *             dependent ones in the tree. Only touched parts are resident.
+ * Locking     Tables are made and entries cleared under the heap's lock. Entries of a span of slots
  *             are made by its owner, without the lock: no two spans share a grain. Read by anyone:
  *             whoever frees a block got its address from the thread that allocated it, and with it
  *             everything that thread wrote before.
  * Invariants  An entry is NULL or a span whose run covers the grain; of a large block only the
- *             first grain is entered, of a span of slots those where slots were handed out.
+ *             first grain is entered, of a span of slots those where slots were handed out. A grain
+ *             of the near table is not entered in the tree.
  *             An address over 48 bits is in no span, also if its lower bits are a block's.
  */
 #ifndef HM_HEAP_PAGEMAP_H
@@ -29,16 +32,16 @@
 struct hm_span;
 
 struct hm_pagemap {
-    struct hm_span ***root; /* HM_ROOT_COUNT leaves, NULL where nothing was ever entered; atomic */
-    struct hm_span **near;  /* the leaf made first; const once near_addr is set */
-    uintptr_t near_addr; /* the lowest address it covers; HM_NEAR_NONE before it is made; atomic */
+    uintptr_t near_addr;    /* the lowest address of the near table; const once near_count is set */
+    size_t near_count;      /* its entries; 0 before the first address is known; atomic */
+    struct hm_span **near;  /* NULL where nothing was entered; const */
+    struct hm_span ***root; /* HM_ROOT_COUNT leaves or NULLs; NULL before the first; atomic */
+    size_t near_room_count; /* entries that `near` has room for; const */
 };
 
-/* No user address is so close above it that a leaf there could hold it. */
-#define HM_NEAR_NONE ((uintptr_t)1 << 63)
-
-/* `root` is HM_ROOT_COUNT zeros, or NULL to have them made. Returns 0 or -ENOMEM. */
-int hm_pagemap_init(struct hm_pagemap *map, struct hm_meta *meta, struct hm_span ***root);
+/* Where the process may have `limit_bytes` of address space, the near table takes a small share of
+ * it. Returns 0 or -ENOMEM. */
+int hm_pagemap_init(struct hm_pagemap *map, struct hm_meta *meta, size_t limit_bytes);
 
 /* Make sure that hm_pagemap_set will not fail in the range. Returns 0 or -ENOMEM. */
 int hm_pagemap_prepare(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr,
@@ -54,29 +57,40 @@ int hm_pagemap_set(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr,
 void hm_pagemap_enter(struct hm_pagemap *map, uintptr_t addr, size_t len_bytes,
                       struct hm_span *span);
 
-/* The span entered for the grain of `addr`, or NULL. */
-HM_INLINE struct hm_span *
-hm_pagemap_get(const struct hm_pagemap *map, uintptr_t addr)
-{
-    struct hm_span **leaf
-        = hm_load(&map->root[addr >> (HM_GRAIN_SHIFT + HM_LEAF_SHIFT) & (HM_ROOT_COUNT - 1)]);
-
-    if (HM_UNLIKELY(leaf == NULL) || HM_UNLIKELY(addr >> HM_MAP_SHIFT != 0))
-        return NULL;
-    return hm_load(&leaf[addr >> HM_GRAIN_SHIFT & (HM_LEAF_COUNT - 1)]);
-}
-
-/* The same for addresses in the first leaf; NULL for all others. Of the 2 GiB that it covers, few
- * programs need more. */
+/* The span in the near table; NULL for all other addresses. */
 HM_INLINE struct hm_span *
 hm_pagemap_get_near(const struct hm_pagemap *map, uintptr_t addr)
 {
     uintptr_t grain = (addr - map->near_addr) >> HM_GRAIN_SHIFT;
 
     __asm__("" : "+r"(grain)); /* or gcc compares before it shifts, at the price of a register */
-    if (HM_UNLIKELY(grain >= HM_LEAF_COUNT))
+    if (HM_UNLIKELY(grain >= map->near_count))
         return NULL;
     return hm_load(&map->near[grain]);
+}
+
+/* The span in the tree; NULL for addresses of the near table. */
+HM_INLINE struct hm_span *
+hm_pagemap_get_far(const struct hm_pagemap *map, uintptr_t addr)
+{
+    struct hm_span ***root = hm_load(&map->root);
+    struct hm_span **leaf;
+
+    if (HM_UNLIKELY(root == NULL) || HM_UNLIKELY(addr >> HM_MAP_SHIFT != 0))
+        return NULL;
+    leaf = hm_load(&root[addr >> (HM_GRAIN_SHIFT + HM_LEAF_SHIFT)]);
+    if (HM_UNLIKELY(leaf == NULL))
+        return NULL;
+    return hm_load(&leaf[addr >> HM_GRAIN_SHIFT & (HM_LEAF_COUNT - 1)]);
+}
+
+/* The span entered for the grain of `addr`, or NULL. */
+HM_INLINE struct hm_span *
+hm_pagemap_get(const struct hm_pagemap *map, uintptr_t addr)
+{
+    struct hm_span *span = hm_pagemap_get_near(map, addr);
+
+    return span != NULL ? span : hm_pagemap_get_far(map, addr);
 }
 
 #endif

@@ -205,11 +205,11 @@ begin(void)
     block_count = 0;
     if (nth != 0)
         fake_os_fail(&rig.fake, kind, nth, error, stays);
-    if (hm_heap_init(&rig.heap, &rig.fake.os, &rig.conf, geom, NULL) != 0) {
+    if (hm_heap_init(&rig.heap, &rig.fake.os, &rig.conf, geom) != 0) {
         if (rig.fake.fault.failed_count == 0)
             fail("no heap, without a fault");
         fake_os_heal(&rig.fake);
-        if (hm_heap_init(&rig.heap, &rig.fake.os, &rig.conf, geom, NULL) != 0)
+        if (hm_heap_init(&rig.heap, &rig.fake.os, &rig.conf, geom) != 0)
             fail("no heap after the fault was lifted");
     }
     hm_pool_init(&rig.pool, &rig.heap);

@@ -196,7 +196,7 @@ main(int argc, char **argv)
     (void)signal(SIGABRT, on_abort);
     hm_os_probe(&machine);
     hm_conf_defaults(&conf);
-    if (hm_heap_init(&heap, &hm_os_real, &conf, &machine.geom, NULL) != 0)
+    if (hm_heap_init(&heap, &hm_os_real, &conf, &machine.geom) != 0)
         fail("no heap");
     hm_pool_init(&pool, &heap);
     for (uintptr_t i = 0; i < THREADS; i++)

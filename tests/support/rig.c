@@ -33,7 +33,7 @@ rig_init_on(struct rig *rig, size_t page_bytes, size_t hpage_bytes)
 {
     fake_os_init(&rig->fake, page_bytes, hpage_bytes);
     hm_conf_defaults(&rig->conf);
-    if (hm_heap_init(&rig->heap, &rig->fake.os, &rig->conf, &rig->fake.space.geom, NULL) != 0)
+    if (hm_heap_init(&rig->heap, &rig->fake.os, &rig->conf, &rig->fake.space.geom) != 0)
         fake_space_misuse("test: no heap", 0, 0);
     hm_pool_init(&rig->pool, &rig->heap);
 }

@@ -70,6 +70,25 @@ Test(meta, a_table_gets_a_mapping_of_its_own)
     cr_assert_eq(meta.mapped_bytes, fake.meta_bytes);
 }
 
+/* A table that comes first lies in the first chunk, behind what follows it. */
+Test(meta, the_first_table_shares_the_first_chunk)
+{
+    char *table = hm_meta_alloc(&meta, 4 * HM_MIB, 64);
+    char *first = hm_meta_alloc(&meta, 100, 64);
+    char *piece = first;
+
+    cr_assert_not_null(table);
+    cr_assert_eq((uintptr_t)table % 64, 0);
+    memset(table, 1, 4 * HM_MIB);
+    while (fake.call_count[FAKE_MAP_META] == 1) {
+        cr_assert_eq(piece[0], 0);
+        cr_assert(piece + 100 <= table);
+        piece = hm_meta_alloc(&meta, 100, 64);
+    }
+    cr_assert_gt((size_t)(table - first), 100 * HM_KIB, "there is room for more");
+    cr_assert_eq(meta.mapped_bytes, fake.meta_bytes);
+}
+
 Test(meta, no_memory_is_null_and_heals)
 {
     cr_assert_not_null(hm_meta_alloc(&meta, 64, 64));
