@@ -4,9 +4,9 @@
  * Problem     malloc is called before any constructor, in threads that are ending, in forked
  *             children and at exit; and each of these moments lacks something that the others have.
  * Idea        Three steps, each taken as soon as it can be. The heap starts with the first request.
- *             Once libc has an environment (before main, at the latest in our constructor), options
- *             are read and the handlers for fork and thread exit are set. At exit the report is
- *             written.
+ *             If libc has an environment by then, options are read and the handlers for fork and
+ *             thread exit are set; else our constructor does that. At exit the report is written. A
+ *             program that never allocates pays for none of it.
  * State       hm_process and hm_thread_cache: the only mutable globals of the library.
  * Locking     hm_process.lock (rank 1), then heap.lock (rank 2). fork() holds heap.lock across, so
  *             that the child does not find it held by a thread that it does not have; the forking
@@ -54,6 +54,7 @@ start_locked(void)
 
     hm_os_probe(&machine);
     hm_conf_defaults(&hm_process.conf);
+    hm_process.conf.is_late = hm_process.is_loaded;
     if (hm_heap_init(&hm_process.heap, &hm_os_real, &hm_process.conf, &machine.geom) != 0)
         return false;
     hm_pool_init(&hm_process.pool, &hm_process.heap);
@@ -185,7 +186,7 @@ read_options(void)
 }
 
 /* What needs a libc that is up: taken once, by the first request after libc has set the
- * environment. */
+ * environment. The process has one thread yet, since starting another allocates. */
 static void
 configure(void)
 {
@@ -220,12 +221,23 @@ hm_process_configure(void)
     return true;
 }
 
+/* Whether the heap shall start before there is a request: because of what the program may do until
+ * then to its descriptors, or because files can be opened now and nobody knows whether later. */
+static bool
+is_in_a_hurry(void)
+{
+    return hm_load(&hm_process.is_started) || secure_getenv("HUMA_STATS") != NULL
+           || hm_os_filters(NULL) == HM_FILTERS_OPEN;
+}
+
 __attribute__((constructor)) static void
 on_load(void)
 {
     int saved_errno = errno;
 
-    (void)hm_process_configure();
+    if (is_in_a_hurry())
+        (void)hm_process_configure();
+    hm_process.is_loaded = true;
     hm_foreign_init(&hm_process.foreign);
     hm_process_ask_operators();
     hm_purger_start();

@@ -15,6 +15,7 @@ struct hm_process {
     struct hm_pool pool;
     struct hm_conf conf;       /* written once by configure() */
     struct hm_lock lock;       /* start-up and configuration (rank 1) */
+    bool is_loaded;            /* the constructor has run; written there */
     bool is_started;           /* atomic */
     bool is_configured;        /* atomic */
     bool was_threaded;         /* when fork() was called last; heap.lock */

@@ -74,8 +74,18 @@ read_room(struct hm_backing *backing, uint64_t now_ns, size_t heap_bytes)
         backing->room_next_bytes = (room->left_bytes - reserve_bytes) / ROOM_GOOD_SHARE;
 }
 
-/* Read anew what may have changed, if files may be opened: a filter of system calls that was added
- * since the start may end the process for it. */
+/* A filter of system calls that was added since the start may end the process for it. */
+static bool
+may_open_files(struct hm_backing *backing)
+{
+    const struct hm_os *os = backing->os;
+
+    if (backing->filters != HM_FILTERS_OPEN && os->filters(os->ctx) != backing->filters)
+        backing->filters = HM_FILTERS_OPEN;
+    return backing->filters != HM_FILTERS_OPEN;
+}
+
+/* Read anew what may have changed, if that can be done. */
 static void
 refresh_room(struct hm_backing *backing, size_t heap_bytes)
 {
@@ -86,10 +96,16 @@ refresh_room(struct hm_backing *backing, size_t heap_bytes)
     if (backing->room_ns != 0 && now_ns - backing->room_ns < good_ns
         && backing->room_next_bytes > 0)
         return;
-    if (backing->filters != HM_FILTERS_OPEN && os->filters(os->ctx) == backing->filters)
+    if (may_open_files(backing))
         read_room(backing, now_ns, heap_bytes);
-    else
-        backing->filters = HM_FILTERS_OPEN;
+}
+
+/* Once, when huge pages are first wanted: small processes never come here. */
+static void
+read_mode(struct hm_backing *backing)
+{
+    if (backing->thp_mode == HM_THP_UNKNOWN && may_open_files(backing))
+        backing->thp_mode = backing->os->thp_mode(backing->os->ctx);
 }
 
 uint64_t
@@ -110,11 +126,14 @@ hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const struct
                 const struct hm_geom *geom)
 {
     *backing = (struct hm_backing){ .os = os, .conf = conf, .geom = *geom };
-    backing->thp_mode = os->thp_mode(os->ctx);
+    backing->thp_mode = HM_THP_UNKNOWN;
     backing->filters = os->filters(os->ctx);
-    /* Now or never: whether this is still allowed later cannot be told. */
-    if (backing->filters == HM_FILTERS_OPEN)
+    /* Now or never: whether this is still allowed later cannot be told. If the program runs
+     * already, it is later. */
+    if (backing->filters == HM_FILTERS_OPEN && !conf->is_late) {
+        backing->thp_mode = os->thp_mode(os->ctx);
         read_room(backing, os->now_ns(os->ctx), 0);
+    }
 }
 
 /* --- the decision ----------------------------------------------------------------------------- */
@@ -134,11 +153,15 @@ pick_for(struct hm_backing *backing, size_t len_bytes, size_t heap_bytes)
     struct hm_pick pick = hm_pick_backing(&in);
 
     /* Small processes never come to read the files. */
-    if (pick.kind != HM_BACKING_THP || !hm_chain_has(in.chain, HM_BACKING_4K))
+    if (pick.kind != HM_BACKING_THP)
         return pick;
-    refresh_room(backing, heap_bytes);
-    in.room.limit_bytes = backing->room.limit_bytes;
-    in.room.left_bytes = hm_backing_room_bytes(backing, heap_bytes);
+    read_mode(backing);
+    in.thp_mode = backing->thp_mode;
+    if (hm_chain_has(in.chain, HM_BACKING_4K)) {
+        refresh_room(backing, heap_bytes);
+        in.room.limit_bytes = backing->room.limit_bytes;
+        in.room.left_bytes = hm_backing_room_bytes(backing, heap_bytes);
+    }
     return hm_pick_backing(&in);
 }
 
@@ -210,8 +233,13 @@ int
 hm_backing_collapse(struct hm_backing *backing, uintptr_t addr, size_t len_bytes)
 {
     const struct hm_os *os = backing->os;
-    int rc = os->advise(os->ctx, addr, len_bytes, HM_ADVICE_HUGE);
+    int rc;
 
+    /* A collapse does not ask the administrator. */
+    read_mode(backing);
+    if (backing->thp_mode == HM_THP_UNKNOWN)
+        return -EAGAIN;
+    rc = os->advise(os->ctx, addr, len_bytes, HM_ADVICE_HUGE);
     if (rc == 0)
         rc = os->advise(os->ctx, addr, len_bytes, HM_ADVICE_COLLAPSE);
     if (rc == 0)

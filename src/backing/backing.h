@@ -18,7 +18,7 @@ struct hm_backing {
     const struct hm_os *os;                 /* const */
     const struct hm_conf *conf;             /* const; may be filled in after the first requests */
     struct hm_geom geom;                    /* const */
-    enum hm_thp_mode thp_mode;              /* as found at start; const */
+    enum hm_thp_mode thp_mode;              /* UNKNOWN before huge pages are wanted; then const */
     uint64_t reason_count[HM_REASON_COUNT]; /* fallbacks, in regions */
     bool has_huge;                          /* huge pages were asked for at least once */
     bool is_crowded;                        /* vm.max_map_count was met: mappings are scarce */

@@ -55,7 +55,7 @@ parse_backing(const char *text, struct hm_chain *out_chain)
     struct hm_chain chain = { .kind_count = 0 };
 
     for (;;) {
-        size_t len_bytes = strcspn(text, ",");
+        size_t len_bytes = hm_word_bytes(text, ',');
         enum hm_backing_kind kind = served_kind(text, len_bytes);
 
         if (kind == HM_BACKING_KINDS || hm_chain_has(&chain, kind))
@@ -147,6 +147,7 @@ void
 hm_conf_defaults(struct hm_conf *out_conf)
 {
     out_conf->is_passed_over = false;
+    out_conf->is_late = false;
 #define HM_OPTION(field, name, parser, fallback, values, help)                                     \
     (void)parser(fallback, &out_conf->field);
 #include "conf/options.def"

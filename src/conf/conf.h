@@ -29,6 +29,7 @@ struct hm_chain {
 struct hm_conf {
     struct hm_chain backing;
     bool is_passed_over; /* HUMA_ONLY does not mean this executable */
+    bool is_late;        /* the heap starts when the program runs already */
     size_t huge_start_bytes;
     const char *only;  /* may point into the environment */
     const char *stats; /* "0" = no report; may point into the environment */

@@ -112,11 +112,21 @@ is_pattern(const char *text, const char *end)
     return true;
 }
 
+size_t
+hm_word_bytes(const char *text, char stop)
+{
+    size_t len_bytes = 0;
+
+    while (text[len_bytes] != '\0' && text[len_bytes] != stop)
+        len_bytes++;
+    return len_bytes;
+}
+
 bool
 hm_glob_is_list(const char *list)
 {
     for (;;) {
-        size_t len_bytes = strcspn(list, ":");
+        size_t len_bytes = hm_word_bytes(list, ':');
 
         if (!is_pattern(list, list + len_bytes))
             return false;
@@ -133,7 +143,7 @@ hm_glob_list_has(const char *list, const char *path)
     const char *name = slash != NULL ? slash + 1 : path;
 
     for (;;) {
-        size_t len_bytes = strcspn(list, ":");
+        size_t len_bytes = hm_word_bytes(list, ':');
         bool is_path = memchr(list, '/', len_bytes) != NULL;
 
         if (matches(list, list + len_bytes, is_path ? path : name))

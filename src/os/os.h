@@ -40,13 +40,14 @@ struct hm_machine {
     struct hm_geom geom;
 };
 
-/* The administrator's word on transparent huge pages, as found at start. */
+/* The administrator's word on transparent huge pages. */
 enum hm_thp_mode {
     HM_THP_ABSENT, /* the kernel has no transparent huge pages */
     HM_THP_NEVER,
     HM_THP_MADVISE,
     HM_THP_ALWAYS,
     HM_THP_PRCTL_OFF, /* allowed on this machine, but switched off for this process */
+    HM_THP_UNKNOWN,   /* not read, or it cannot be: the kernel itself obeys it where it is asked */
 };
 
 /* Memory that the control groups of this process have left. */
@@ -89,6 +90,8 @@ struct hm_os {
      * consequence. */
     void (*name)(void *ctx, uintptr_t addr, size_t len_bytes, const char *name);
 
+    /* Opens files: only while filters() says what it said at the start, and that was not
+     * HM_FILTERS_OPEN. */
     enum hm_thp_mode (*thp_mode)(void *ctx);
 
     /* What the memory cgroups have left. Opens files: only while filters() says what it said at
@@ -110,8 +113,7 @@ struct hm_os {
 /* The real kernel. */
 extern const struct hm_os hm_os_real;
 
-/* Page sizes of the running machine: the auxiliary vector and one file of sysfs. Never fails: what
- * cannot be read is assumed absent. */
+/* Page sizes of the running machine. Never fails: what cannot be read is assumed absent. */
 void hm_os_probe(struct hm_machine *out_machine);
 
 /* The geometry for given page sizes. A region is a huge page as long as that is at most 32 MiB;

@@ -47,8 +47,10 @@ hm_os_thp_mode(void *ctx)
     char mode[64];
 
     (void)ctx;
+    /* Without it the kernel has none; or there is no sysfs here, or no descriptor free. */
     if (hm_os_read_file("/sys/kernel/mm/transparent_hugepage/enabled", mode, sizeof(mode)) < 0)
-        return HM_THP_ABSENT;
+        return hm_os_read_file("/sys/kernel/mm", mode, sizeof(mode)) == -EISDIR ? HM_THP_ABSENT
+                                                                                : HM_THP_UNKNOWN;
     if (strstr(mode, "[never]") != NULL)
         return HM_THP_NEVER;
     /* 1: off altogether. 3: off except where advised (Linux 6.18), and we always advise. */

@@ -2,6 +2,7 @@
 /* sandbox.c - grows a heap after it has locked itself in: opening a file ends it.
  *
  * Usage    sandbox            the filter comes when the heap is small
+ *          sandbox late       it comes before there is a heap
  *          sandbox again CMD  CMD starts with a filter that allows all, and without new privileges
  */
 #include <linux/filter.h>
@@ -42,7 +43,8 @@ main(int argc, char **argv)
         (void)execv(argv[2], argv + 2);
         _exit(1);
     }
-    free(malloc(1));
+    if (argc < 2)
+        free(malloc(1));
     add_filter(SECCOMP_RET_KILL_PROCESS);
     for (int round = 0; round < 2; round++) {
         for (size_t i = 0; i < BLOCK_COUNT; i++) {

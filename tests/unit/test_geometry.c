@@ -2,6 +2,7 @@
 /* test_geometry.c - page sizes: the arithmetic of units.h and the geometry that os_probe.c
  * derives. */
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "os/os.h"
@@ -42,6 +43,19 @@ Test(geometry, of_this_machine)
     cr_assert_eq(hm_page_bytes(&machine.geom), (size_t)sysconf(_SC_PAGESIZE));
     cr_assert_gt(machine.geom.region_shift, machine.geom.page_shift);
     cr_assert(machine.geom.hpage_shift == 0 || machine.geom.hpage_shift > machine.geom.page_shift);
+}
+
+/* On most machines the file is not read: what is derived must be what it says. */
+Test(geometry, of_huge_pages_as_the_kernel_has_it)
+{
+    struct hm_machine machine;
+    char text[32];
+
+    if (hm_os_read_file("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", text, sizeof(text))
+        <= 0)
+        cr_skip("this kernel does not tell");
+    hm_os_probe(&machine);
+    cr_assert_eq((size_t)1 << machine.geom.hpage_shift, strtoul(text, NULL, 10));
 }
 
 Test(geometry, aligns_and_converts)
