@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: MIT
 # small.sh - small processes stay small: no huge page, and hardly more memory than under glibc.
 #
-# A process is asked for its own smaps, or a child of it asks, five times each way in turn; medians
-# are compared. Rss as a whole cannot be held to 128 KiB: how many pages of libc's and the program's
-# files the kernel maps at a fault depends on its page cache, and swings by as much. What the library
-# itself adds can: anonymous memory, and pages of its own file. Where the machine gives huge pages to
-# everybody (THP always), the stack may lie on one: then huge pages are compared with glibc's.
+# Each program is looked at when it exits, five times each way in turn; medians are compared. Rss as
+# a whole cannot be held to 128 KiB: how many pages of libc's and the program's files the kernel maps
+# at a fault depends on its page cache, and swings by as much. What the library itself adds can:
+# anonymous memory, and pages of its own file. Where the machine gives huge pages to everybody (THP
+# always), the stack may lie on one: then huge pages are compared with glibc's.
 . "$(dirname "$0")/../programs/lib.sh"
 need awk
 round_count=5
@@ -16,21 +16,24 @@ thp=$(sed 's/.*\[\(.*\)\].*/\1/' "$thp_file" 2>/dev/null || echo absent)
 
 # ask PRELOAD CMD ARG...: prints "Rss Own AnonHugePages" in kB, Own being anonymous or the library's.
 ask() {
-    local preload=$1
+    local preload=$1 rc=0
     shift
-    LD_PRELOAD=$preload "$@" | awk '
+    "$helpers/small_exit" env LD_PRELOAD="$preload" "$@" >"$tmp/smaps" || rc=$?
+    [ "$rc" != 77 ] || skip "processes cannot be traced here"
+    [ "$rc" = 0 ] || broken "$*: exit status $rc with LD_PRELOAD=$preload"
+    awk '
         /^[0-9a-f]+-[0-9a-f]+ / { is_own = /libhuma_preload/ }
         /^Rss:/ { rss += $2; if (is_own) own += $2 }
         /^Anonymous:/ && !is_own { own += $2 }
         /^AnonHugePages:/ { huge += $2 }
-        END { print rss + 0, own + 0, huge + 0 }'
+        END { print rss + 0, own + 0, huge + 0 }' "$tmp/smaps"
 }
 median() { sort -n | sed -n "$((round_count / 2 + 1))p"; }
 
-# measure NAME CMD ARG...
+# measure CMD ARG...
 measure() {
-    local name=$1 key which i figures=()
-    shift
+    local key which i figures=()
+    command -v "$1" >/dev/null || { echo "$1 is not installed"; return; }
     rm -f "$tmp/glibc" "$tmp/huma"
     for ((i = 0; i < round_count; i++)); do
         ask '' "$@" >>"$tmp/glibc"
@@ -43,13 +46,27 @@ measure() {
     done
     local limit=$((figures[2] + figures[0] * 5 / 100 + 128)) huge_limit=0
     [ "$thp" != always ] || huge_limit=${figures[4]}
-    echo "$name: Rss ${figures[1]} kB, glibc ${figures[0]}; anonymous and own ${figures[3]} kB," \
+    echo "$*: Rss ${figures[1]} kB, glibc ${figures[0]}; anonymous and own ${figures[3]} kB," \
         "glibc ${figures[2]}, limit $limit; AnonHugePages ${figures[5]} kB"
-    ((figures[5] <= huge_limit)) || failed="$failed; $name has huge pages"
-    ((figures[3] <= limit)) || failed="$failed; $name is too large"
+    ((figures[5] <= huge_limit)) || failed="$failed; $1 has huge pages"
+    ((figures[3] <= limit)) || failed="$failed; $1 is too large"
 }
 
 failed=
-measure cat cat /proc/self/smaps
-measure 'bash -c :' bash -c 'cat /proc/$$/smaps; :'
+mkdir "$tmp/work"
+cd "$tmp/work"
+if command -v git >/dev/null; then
+    export GIT_CONFIG_NOSYSTEM=1 HOME=$tmp
+    git init -q .
+    for ((i = 0; i < 100; i++)); do echo "$i" >"file$i"; done
+    git add .
+fi
+# A script that stands for a program (pyenv) would be looked at in its place.
+python3=/usr/bin/python3
+[ -x "$python3" ] || python3=$(command -v python3 || echo python3)
+measure true
+measure cat /proc/self/status
+measure bash -c :
+measure git status
+measure "$python3" -c pass
 [ -z "$failed" ] || fail "${failed#; }"
