@@ -26,6 +26,7 @@
 /* ioctl PAGEMAP_SCAN on /proc/PID/pagemap, Linux 6.7 (include/uapi/linux/fs.h). Own names, because
  * the headers that have it differ in what else they bring. */
 #define HM_PAGE_IS_PRESENT ((uint64_t)1 << 3)
+#define HM_PAGE_IS_PFNZERO ((uint64_t)1 << 5)
 #define HM_PAGE_IS_HUGE ((uint64_t)1 << 6)
 
 struct hm_scan_region {

@@ -4,9 +4,10 @@
  * Problem     An allocator's belief about huge pages is worth little: advice is silently ignored,
  *             and fork, partial release and khugepaged change the truth later.
  * Idea        ioctl PAGEMAP_SCAN (Linux 6.7, no privileges on oneself) reports runs of pages with
- *             the same properties in microseconds. Older kernels: sum up /proc/self/smaps, whose
- *             mappings carry Rss and AnonHugePages, in proportion to the part that lies in the
- *             range.
+ *             the same properties in microseconds. The page of zeros that stands for memory that
+ *             was only read is left out, as smaps does (kernels before 6.17 do not tell the huge
+ *             one). Kernels without the ioctl: sum up /proc/self/smaps, whose mappings carry Rss
+ *             and AnonHugePages, in proportion to the part that lies in the range.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +32,8 @@ scan_pagemap(int fd, uintptr_t addr, size_t len_bytes, struct hm_residency *inou
         .end = addr + len_bytes,
         .vec = (uint64_t)(uintptr_t)runs,
         .vec_len = SCAN_BATCH,
-        .category_mask = HM_PAGE_IS_PRESENT,
+        .category_inverted = HM_PAGE_IS_PFNZERO,
+        .category_mask = HM_PAGE_IS_PRESENT | HM_PAGE_IS_PFNZERO,
         .return_mask = HM_PAGE_IS_PRESENT | HM_PAGE_IS_HUGE,
     };
 

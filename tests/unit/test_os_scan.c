@@ -72,6 +72,18 @@ Test(os_scan, counts_scattered_pages)
     cr_assert_eq(scan(addr, 8 * HM_MIB).resident_bytes, 4 * HM_MIB);
 }
 
+/* The kernel's page of zeros stands for what was only read, and is nobody's memory. */
+Test(os_scan, what_was_only_read_is_not_resident)
+{
+    uintptr_t addr = map(8 * HM_MIB);
+
+    for (size_t at = 0; at < 8 * HM_MIB; at += page_bytes)
+        (void)*(volatile char *)(addr + at);
+    cr_assert_eq(scan(addr, 8 * HM_MIB).resident_bytes, 0);
+    memset((void *)addr, 1, HM_MIB);
+    cr_assert_eq(scan(addr, 8 * HM_MIB).resident_bytes, HM_MIB);
+}
+
 Test(os_scan, adds_to_what_is_there)
 {
     struct hm_residency sum = { .resident_bytes = 1000, .huge_bytes = 500 };
