@@ -75,17 +75,18 @@ read_room(struct hm_backing *backing, uint64_t now_ns, size_t heap_bytes)
 }
 
 /* A filter of system calls that was added since the start may end the process for it. */
-static bool
-may_open_files(struct hm_backing *backing)
+bool
+hm_backing_may_open(struct hm_backing *backing)
 {
     const struct hm_os *os = backing->os;
 
-    if (backing->filters != HM_FILTERS_OPEN && os->filters(os->ctx) != backing->filters)
-        backing->filters = HM_FILTERS_OPEN;
-    return backing->filters != HM_FILTERS_OPEN;
+    if (backing->filters != HM_FILTERS_OPEN && os->filters(os->ctx) == backing->filters)
+        return true;
+    backing->filters = HM_FILTERS_OPEN;
+    return false;
 }
 
-/* Read anew what may have changed, if that can be done. */
+/* Read anew what may have changed. */
 static void
 refresh_room(struct hm_backing *backing, size_t heap_bytes)
 {
@@ -96,7 +97,7 @@ refresh_room(struct hm_backing *backing, size_t heap_bytes)
     if (backing->room_ns != 0 && now_ns - backing->room_ns < good_ns
         && backing->room_next_bytes > 0)
         return;
-    if (may_open_files(backing))
+    if (hm_backing_may_open(backing))
         read_room(backing, now_ns, heap_bytes);
 }
 
@@ -104,7 +105,7 @@ refresh_room(struct hm_backing *backing, size_t heap_bytes)
 static void
 read_mode(struct hm_backing *backing)
 {
-    if (backing->thp_mode == HM_THP_UNKNOWN && may_open_files(backing))
+    if (backing->thp_mode == HM_THP_UNKNOWN && hm_backing_may_open(backing))
         backing->thp_mode = backing->os->thp_mode(backing->os->ctx);
 }
 
@@ -227,6 +228,17 @@ bool
 hm_backing_wants_huge(struct hm_backing *backing, size_t heap_bytes)
 {
     return pick_for(backing, hm_region_bytes(&backing->geom), heap_bytes).kind == HM_BACKING_THP;
+}
+
+int
+hm_backing_join(struct hm_backing *backing, uintptr_t addr, size_t len_bytes)
+{
+    const struct hm_os *os = backing->os;
+    int rc = os->advise(os->ctx, addr, len_bytes, HM_ADVICE_COLLAPSE);
+
+    if (rc != 0)
+        count_reason(backing, HM_REASON_COLLAPSE_FAILED, len_bytes);
+    return rc;
 }
 
 int

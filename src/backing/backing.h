@@ -58,6 +58,12 @@ int hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, 
  * changed. */
 int hm_backing_collapse(struct hm_backing *backing, uintptr_t addr, size_t len_bytes);
 
+/* The same where the kernel knows already that huge pages are wanted. */
+int hm_backing_join(struct hm_backing *backing, uintptr_t addr, size_t len_bytes);
+
+/* Whether files may be opened now. */
+bool hm_backing_may_open(struct hm_backing *backing);
+
 /* What the memory cgroup has left, as far as is known: read some time ago, less what the heap grew
  * since. Without a limit: more than there can be. */
 uint64_t hm_backing_room_bytes(const struct hm_backing *backing, size_t heap_bytes);

@@ -11,6 +11,7 @@
 
 #include "cache/remote.h"
 #include "cache/thread.h"
+#include "heap/heal.h"
 
 /* Spans that are looked at before a new one is made. */
 #define FULL_PER_LOOK 2
@@ -157,6 +158,7 @@ take_slot(struct hm_span *span)
 static HM_NOINLINE void *
 take_from_new(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
 {
+    hm_heal_poll(cache->pool->heap);
     /* More than once if an adopted span turns out to be full. */
     do {
         if (span != NONE)
@@ -315,6 +317,7 @@ hm_tcache_alarm(struct hm_span *span)
         hm_list_add_last(&cache->room[span->class_idx], &span->link);
     } else if (cache->current[span->class_idx] == span) {
         hm_span_swap(span);
+        hm_heal_poll(cache->pool->heap);
     } else {
         release_empty(cache, span);
     }

@@ -205,6 +205,7 @@ forget_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx)
         given_bytes += region->dirty_pages > 0 ? hm_region_bytes(&heap->geom) : 0;
         memset(region, 0, extent->stride_bytes);
     }
+    heap->heal.cursor = NULL; /* may be one of them */
     heap->discarded_bytes += given_bytes;
     heap->discard_calls += given_bytes > 0;
     heap->extent_regions -= extent->region_count - from_idx;

@@ -4,13 +4,18 @@
  * Problem     A process starts on base pages so that small ones stay small. When the heap has
  *             grown, its first regions, often the busiest, would stay on base pages for good:
  *             advice does not change pages that are already there. The same holds for a region of
- *             which a part was given back. But to collapse one copies a huge page's worth of
- *             memory, inside somebody's malloc.
+ *             which a part was given back, or that a fork split. But to collapse one copies a huge
+ *             page's worth of memory, inside somebody's malloc.
  * Idea        Regions on base pages that are nearly full wait in a list. Whoever takes or gives
- *             pages spends some time on them: a millisecond at most, of a credit that grows by a
- *             tenth of the time that passes, and by a share of what each huge page that is opened
- *             saves in page faults, so that a program that builds a large heap quickly gets all of
- *             it on huge pages. What the kernel refuses is tried again, later and later.
+ *             pages spends some time on them: a millisecond at most, of a credit of processor time
+ *             that grows by a tenth of the time that passes, and by a share of what each huge page
+ *             that is opened saves in page faults, so that a program that builds a large heap
+ *             quickly gets all of it on huge pages. What the kernel refuses is tried again, later
+ *             and later.
+ *             After fork(), the first write to a page that both have splits the huge page around
+ *             it, and the kernel never joins it again. So each region knows at which fork it was
+ *             last ours alone; those of an older fork are looked at, one by one, until they are
+ *             whole: split ones are joined as soon as no page is shared any more.
  * State       heap->heal.
  * Locking     heap->lock is held by the caller; is_due may be read without it.
  * Invariants  The list has the open regions on base pages that are full enough and were not refused
@@ -19,6 +24,8 @@
 #include "heap/heal.h"
 
 #include <errno.h>
+
+#include "heap/pheap.h"
 
 /* Collapses may take this share of the time. */
 #define TIME_SHARE 10
@@ -40,6 +47,21 @@
 #define RETRY_MIN_NS 50000000u
 #define RETRY_MAX_NS 10000000000u
 
+/* After a fork, wait so long before the first look: most children soon call exec or exit. If the
+ * last healing was split again before it had lasted for WORTH_SHARE times what it took, wait twice
+ * the time between the forks: whoever forks all the time is left alone. */
+#define FORK_WAIT_MIN_NS 10000000u
+#define FORK_WAIT_MAX_NS 4000000000u
+#define WORTH_SHARE 10
+
+/* While others have the pages, look again after so long, and at so many regions. */
+#define LOOK_MIN_NS 10000000u
+#define LOOK_MAX_NS 500000000u
+#define SHARED_PER_LOOK 8
+
+/* Structs of regions that are passed over before the clock is read again. */
+#define STEPS_PER_LOOK 256
+
 /* A region is full enough when no more than this share of it is free. */
 #define FREE_SHARE 8
 
@@ -48,25 +70,34 @@ hm_heal_init(struct hm_heap *heap)
 {
     hm_list_init(&heap->heal.candidates);
     heap->heal.cost_ns = COLLAPSE_NS;
+    heap->heal.fork_wait_ns = FORK_WAIT_MIN_NS;
     heap->heal.credited_ns = heap->os->now_ns(heap->os->ctx);
 }
 
 /* --- candidates ------------------------------------------------------------------------------- */
 
+static uint32_t
+enough_pages(const struct hm_heap *heap)
+{
+    return heap->region_pages - heap->region_pages / FREE_SHARE;
+}
+
 static bool
 is_candidate(const struct hm_heap *heap, const struct hm_region *region)
 {
     return region->state == HM_REGION_OPEN && region->backing == HM_BACKING_4K
-           && !region->is_refused
-           && region->used_pages >= heap->region_pages - heap->region_pages / FREE_SHARE;
+           && !region->is_refused && region->used_pages >= enough_pages(heap);
 }
 
-/* Before the first huge page of a heap there is nothing to do. */
+/* Let the next visit look what there is to do. Before the first huge page of a heap that is
+ * nothing. */
 static void
-call_if_past_ramp(struct hm_heap *heap)
+call(struct hm_heap *heap)
 {
-    if (heap->backing.has_huge)
-        hm_store(&heap->heal.is_due, true);
+    if (!heap->backing.has_huge)
+        return;
+    hm_store(&heap->heal.next_ns, 0);
+    hm_store(&heap->heal.is_due, true);
 }
 
 void
@@ -78,7 +109,7 @@ hm_heal_note(struct hm_heap *heap, struct hm_region *region)
         return;
     if (is_wanted) {
         hm_list_add_last(&heap->heal.candidates, &region->heal_link);
-        call_if_past_ramp(heap);
+        call(heap);
     } else {
         hm_list_del(&region->heal_link);
     }
@@ -88,11 +119,29 @@ void
 hm_heal_opened(struct hm_heap *heap, struct hm_region *region)
 {
     hm_list_init(&region->heal_link);
+    region->fork_gen = heap->heal.fork_gen;
     if (region->backing != HM_BACKING_THP)
         return;
     heap->heal.credit_ns += OPENED_CREDIT_NS;
     if (!hm_list_is_empty(&heap->heal.candidates))
-        call_if_past_ramp(heap);
+        call(heap);
+}
+
+void
+hm_heal_reopened(struct hm_heap *heap, struct hm_region *region)
+{
+    struct hm_heal *heal = &heap->heal;
+
+    region->is_refused = false;
+    if (region->fork_gen == heal->fork_gen || region->backing != HM_BACKING_THP)
+        return;
+    /* A pass may be behind it already. */
+    heal->has_shared = true;
+    if (heal->is_forked)
+        return;
+    heal->is_forked = true;
+    heal->look_wait_ns = 0;
+    call(heap);
 }
 
 /* --- collapses -------------------------------------------------------------------------------- */
@@ -108,40 +157,198 @@ learn_cost(struct hm_heal *heal, uint64_t took_ns)
 }
 
 static void
-wait_longer(uint64_t *wait_ns)
+wait_longer(uint64_t *wait_ns, uint64_t min_ns, uint64_t max_ns)
 {
-    *wait_ns = *wait_ns != 0 ? 2 * *wait_ns : RETRY_MIN_NS;
-    if (*wait_ns > RETRY_MAX_NS)
-        *wait_ns = RETRY_MAX_NS;
+    *wait_ns = 2 * *wait_ns > min_ns ? 2 * *wait_ns : min_ns;
+    if (*wait_ns > max_ns)
+        *wait_ns = max_ns;
 }
 
-/* Collapse the first candidate. Returns the time afterwards. */
-static uint64_t
+static void
+try_later(struct hm_heal *heal, struct hm_region *region, uint64_t now_ns)
+{
+    hm_list_del(&region->heal_link);
+    hm_list_add_last(&heal->candidates, &region->heal_link);
+    wait_longer(&heal->retry_wait_ns, RETRY_MIN_NS, RETRY_MAX_NS);
+    heal->retry_ns = now_ns + heal->retry_wait_ns;
+}
+
+/* Whether nobody else has a page of the region since a fork, as far as can be told. */
+static bool
+is_ours(struct hm_heap *heap, const struct hm_region *region)
+{
+    struct hm_sharing pages;
+
+    return region->fork_gen == heap->heal.fork_gen
+           || (hm_backing_may_open(&heap->backing)
+               && heap->os->sharing(heap->os->ctx, region->addr, hm_region_bytes(&heap->geom),
+                                    &pages)
+                      == 0
+               && pages.shared_pages == 0);
+}
+
+/* What an attempt came to. */
+enum outcome {
+    WAITS,   /* not yet */
+    SETTLED, /* nothing to do */
+    COPIED,  /* the kernel was asked, whatever it answered */
+};
+
+/* Collapse the first candidate. */
+static enum outcome
 collapse_candidate(struct hm_heap *heap, uint64_t now_ns)
 {
-    const struct hm_os *os = heap->os;
     struct hm_heal *heal = &heap->heal;
     struct hm_region *region = hm_container_of(heal->candidates.next, struct hm_region, heal_link);
-    int rc = hm_backing_collapse(&heap->backing, region->addr, hm_region_bytes(&heap->geom));
-    uint64_t end_ns = os->now_ns(os->ctx);
+    int rc;
 
-    learn_cost(heal, end_ns - now_ns);
-    hm_list_del(&region->heal_link);
+    if (!is_ours(heap, region)) {
+        try_later(heal, region, now_ns);
+        return WAITS;
+    }
+    rc = hm_backing_collapse(&heap->backing, region->addr, hm_region_bytes(&heap->geom));
     if (rc == 0) {
+        hm_list_del(&region->heal_link);
         region->backing = HM_BACKING_THP;
+        region->fork_gen = heal->fork_gen;
         heap->base_regions--;
         heap->dirty_free_pages -= region->dirty_pages - region->used_pages;
         heap->huge_free_pages += heap->region_pages - region->used_pages;
         heal->collapse_count++;
         heal->retry_wait_ns = 0;
     } else if (rc == -EINVAL) {
+        hm_list_del(&region->heal_link);
         region->is_refused = true;
     } else {
-        hm_list_add_last(&heal->candidates, &region->heal_link);
-        wait_longer(&heal->retry_wait_ns);
-        heal->retry_ns = end_ns + heal->retry_wait_ns;
+        try_later(heal, region, now_ns);
     }
-    return end_ns;
+    return COPIED;
+}
+
+/* --- after a fork ----------------------------------------------------------------------------- */
+
+/* A handler may fork in the middle of anything here: only words are set. */
+void
+hm_heal_forking(struct hm_heap *heap)
+{
+    struct hm_heal *heal = &heap->heal;
+    uint64_t now_ns;
+
+    heal->fork_gen++;
+    if (!heap->backing.has_huge)
+        return;
+    now_ns = heap->os->now_ns(heap->os->ctx);
+    if (heal->healing_ns != 0) {
+        if (now_ns - heal->healed_ns >= WORTH_SHARE * heal->healing_ns)
+            heal->fork_wait_ns = FORK_WAIT_MIN_NS;
+        else
+            heal->fork_wait_ns = 2 * (now_ns - heal->forked_ns);
+        if (heal->fork_wait_ns > FORK_WAIT_MAX_NS)
+            heal->fork_wait_ns = FORK_WAIT_MAX_NS;
+        heal->healing_ns = 0;
+    }
+    heal->forked_ns = now_ns;
+    heal->look_ns = now_ns + heal->fork_wait_ns;
+    heal->look_wait_ns = 0;
+    heal->cursor = NULL;
+    heal->is_forked = true;
+    call(heap);
+}
+
+static bool
+is_suspect(const struct hm_heap *heap, const struct hm_region *region)
+{
+    return region->state == HM_REGION_OPEN && region->backing == HM_BACKING_THP
+           && region->fork_gen != heap->heal.fork_gen;
+}
+
+/* The next region that may be split; NULL: none was met for now. */
+static struct hm_region *
+next_suspect(struct hm_heap *heap, bool *out_is_end)
+{
+    *out_is_end = false;
+    for (unsigned i = 0; i < STEPS_PER_LOOK; i++) {
+        struct hm_region *region = hm_pheap_next_region(heap, heap->heal.cursor);
+
+        if (region == NULL) {
+            *out_is_end = true;
+            return NULL;
+        }
+        heap->heal.cursor = region;
+        if (is_suspect(heap, region))
+            return region;
+    }
+    return NULL;
+}
+
+/* Nothing tells when the others have gone: look again, less and less often. */
+static void
+look_later(struct hm_heal *heal, uint64_t now_ns)
+{
+    wait_longer(&heal->look_wait_ns, LOOK_MIN_NS, LOOK_MAX_NS);
+    heal->look_ns = now_ns + heal->look_wait_ns;
+    heal->shared_row = 0;
+}
+
+static void
+end_pass(struct hm_heal *heal, uint64_t now_ns)
+{
+    heal->cursor = NULL;
+    if (heal->has_shared)
+        look_later(heal, now_ns);
+    else
+        heal->is_forked = false;
+    heal->has_shared = false;
+}
+
+/* Look at a region that may be split, and join it if it is. A region of which others still have a
+ * page waits: to join it would cost the memory of a copy. */
+static enum outcome
+join(struct hm_heap *heap, struct hm_region *region, uint64_t now_ns)
+{
+    struct hm_heal *heal = &heap->heal;
+    size_t region_bytes = hm_region_bytes(&heap->geom);
+    enum outcome outcome = SETTLED;
+    struct hm_sharing pages;
+    int rc = heap->os->sharing(heap->os->ctx, region->addr, region_bytes, &pages);
+
+    if (rc != 0 || pages.shared_pages > 0) {
+        heal->has_shared = true;
+        if (rc != 0 || ++heal->shared_row >= SHARED_PER_LOOK)
+            look_later(heal, now_ns);
+        return WAITS;
+    }
+    heal->shared_row = 0;
+    if (!pages.is_huge && pages.present_pages >= enough_pages(heap)) {
+        rc = hm_backing_join(&heap->backing, region->addr, region_bytes);
+        outcome = COPIED;
+        heal->healed_count += rc == 0;
+    }
+    if (rc != 0 && rc != -EINVAL) {
+        heal->has_shared = true;
+        look_later(heal, now_ns);
+        return COPIED;
+    }
+    region->fork_gen = heal->fork_gen;
+    heal->look_wait_ns = 0;
+    return outcome;
+}
+
+static enum outcome
+join_next(struct hm_heap *heap, uint64_t now_ns)
+{
+    struct hm_heal *heal = &heap->heal;
+    struct hm_region *region;
+    bool is_end = false;
+
+    if (!hm_backing_may_open(&heap->backing)) {
+        heal->is_forked = false;
+        return WAITS;
+    }
+    region = next_suspect(heap, &is_end);
+    if (is_end)
+        end_pass(heal, now_ns);
+    return region != NULL ? join(heap, region, now_ns) : WAITS;
 }
 
 /* --- the budget ------------------------------------------------------------------------------- */
@@ -155,40 +362,94 @@ add_credit(struct hm_heal *heal, uint64_t now_ns)
     heal->credited_ns = now_ns;
 }
 
+static bool
+has_candidate(const struct hm_heal *heal, uint64_t now_ns)
+{
+    return !hm_list_is_empty(&heal->candidates) && heal->retry_ns <= now_ns;
+}
+
 /* When there is something to do, and it is affordable; UINT64_MAX: never. */
 static uint64_t
 next_ns(const struct hm_heal *heal, uint64_t now_ns)
 {
-    uint64_t when_ns = now_ns;
     int64_t lacking_ns = (int64_t)heal->cost_ns - heal->credit_ns;
+    uint64_t when_ns = UINT64_MAX;
 
-    if (hm_list_is_empty(&heal->candidates))
+    if (!hm_list_is_empty(&heal->candidates))
+        when_ns = heal->retry_ns;
+    if (heal->is_forked && heal->look_ns < when_ns)
+        when_ns = heal->look_ns;
+    if (when_ns == UINT64_MAX)
         return UINT64_MAX;
     if (lacking_ns > 0)
-        when_ns += (uint64_t)lacking_ns * TIME_SHARE;
-    return when_ns > heal->retry_ns ? when_ns : heal->retry_ns;
+        now_ns += (uint64_t)lacking_ns * TIME_SHARE;
+    return when_ns > now_ns ? when_ns : now_ns;
+}
+
+/* The administrator's word, and the room in the memory cgroup. */
+static bool
+is_allowed(struct hm_heap *heap, uint64_t now_ns)
+{
+    struct hm_heal *heal = &heap->heal;
+
+    if (hm_backing_wants_huge(&heap->backing, hm_heap_bytes(heap)))
+        return true;
+    wait_longer(&heal->retry_wait_ns, RETRY_MIN_NS, RETRY_MAX_NS);
+    heal->retry_ns = now_ns + heal->retry_wait_ns;
+    if (heal->look_ns < heal->retry_ns)
+        heal->look_ns = heal->retry_ns;
+    return false;
+}
+
+/* One attempt. */
+static void
+attempt(struct hm_heap *heap, uint64_t now_ns)
+{
+    struct hm_heal *heal = &heap->heal;
+    uint64_t begin_ns = heap->os->cpu_ns(heap->os->ctx);
+    bool is_join = !has_candidate(heal, now_ns);
+    enum outcome outcome = is_join ? join_next(heap, now_ns) : collapse_candidate(heap, now_ns);
+    uint64_t took_ns = heap->os->cpu_ns(heap->os->ctx) - begin_ns;
+
+    heal->credit_ns -= (int64_t)took_ns;
+    if (outcome == COPIED)
+        learn_cost(heal, took_ns);
+    if (is_join && outcome != WAITS) {
+        heal->healing_ns += took_ns;
+        heal->healed_ns = now_ns;
+    }
 }
 
 void
 hm_heal_visit_slow(struct hm_heap *heap)
 {
+    const struct hm_os *os = heap->os;
     struct hm_heal *heal = &heap->heal;
-    uint64_t begin_ns = heap->os->now_ns(heap->os->ctx);
+    uint64_t begin_ns = os->now_ns(os->ctx);
     uint64_t now_ns = begin_ns;
 
+    if (begin_ns < heal->next_ns)
+        return;
     add_credit(heal, now_ns);
-    if (next_ns(heal, now_ns) == now_ns
-        && !hm_backing_wants_huge(&heap->backing, hm_heap_bytes(heap))) {
-        wait_longer(&heal->retry_wait_ns);
-        heal->retry_ns = now_ns + heal->retry_wait_ns;
+    if (next_ns(heal, now_ns) == now_ns && is_allowed(heap, now_ns)) {
+        do {
+            attempt(heap, now_ns);
+            now_ns = os->now_ns(os->ctx);
+        } while (next_ns(heal, now_ns) == now_ns && now_ns - begin_ns + heal->cost_ns <= VISIT_NS);
     }
-    while (next_ns(heal, now_ns) == now_ns) {
-        uint64_t before_ns = now_ns;
+    hm_store(&heal->next_ns, next_ns(heal, now_ns));
+    hm_store(&heal->is_due, heal->next_ns != UINT64_MAX);
+}
 
-        now_ns = collapse_candidate(heap, before_ns);
-        heal->credit_ns -= (int64_t)(now_ns - before_ns);
-        if (now_ns - begin_ns + heal->cost_ns > VISIT_NS)
-            break;
+void
+hm_heal_poll_slow(struct hm_heap *heap)
+{
+    int saved_errno = errno;
+
+    if (heap->os->now_ns(heap->os->ctx) >= hm_load(&heap->heal.next_ns)) {
+        hm_lock_take(&heap->lock);
+        hm_heal_visit(heap);
+        hm_lock_give(&heap->lock);
     }
-    hm_store(&heal->is_due, next_ns(heal, now_ns) != UINT64_MAX);
+    errno = saved_errno;
 }

@@ -18,7 +18,7 @@
 #include "heap/region.h"
 #include "os/os_lock.h"
 
-/* Late collapse (heal.c). */
+/* Late collapse, and healing after a fork (heal.c). */
 struct hm_heal {
     uint32_t is_due;           /* there is something to do; atomic: read without the lock */
     struct hm_list candidates; /* regions on base pages that are nearly full, the oldest first */
@@ -27,8 +27,23 @@ struct hm_heal {
     uint64_t cost_ns;          /* what a collapse took lately */
     uint64_t retry_ns;         /* not before this time: the kernel refused */
     uint64_t retry_wait_ns;    /* what was added for that; 0: the last collapse succeeded */
+    uint64_t next_ns;          /* nothing is done before this time; atomic, as is_due */
     uint64_t collapse_ns;      /* time spent in collapses */
     uint64_t collapse_count;   /* regions turned into huge pages */
+
+    /* after a fork */
+    uint32_t fork_gen;        /* forks so far */
+    bool is_forked;           /* regions with an older fork_gen may be split, or become so */
+    bool has_shared;          /* this pass met some that have to wait */
+    uint32_t shared_row;      /* so many in a row */
+    struct hm_region *cursor; /* the region that was looked at last; NULL: none in this pass */
+    uint64_t look_ns;         /* no look at another one before this time */
+    uint64_t look_wait_ns;    /* what was added for that */
+    uint64_t forked_ns;       /* the latest fork */
+    uint64_t fork_wait_ns;    /* from a fork until the first look */
+    uint64_t healing_ns;      /* time spent since the latest fork */
+    uint64_t healed_ns;       /* when that was */
+    uint64_t healed_count;    /* huge pages that were split, joined again */
 };
 
 struct hm_heap {

@@ -65,7 +65,7 @@ mark_open(struct hm_heap *heap, struct hm_region *region)
     if (region->state == HM_REGION_KEPT)
         hm_pheap_unkeep(heap, region);
     region->state = HM_REGION_OPEN;
-    region->is_refused = false;
+    hm_heal_reopened(heap, region);
     hm_bitmap_set_run(region->extent->in_use, hm_region_idx(region, &heap->geom), 1);
     heap->open_count++;
     if (region->backing == HM_BACKING_4K) {

@@ -37,6 +37,7 @@ struct hm_region {
     uint32_t used_pages;
     uint32_t longest_free_pages;
     uint32_t dirty_pages;
+    uint32_t fork_gen;   /* forks of the heap when its pages were last known to be ours alone */
     uint32_t seam_pages; /* free run across the end of this region and the begin of the next: 0
                             unless both are open and free there */
     uint8_t state;       /* enum hm_region_state */

@@ -35,6 +35,14 @@ struct hm_residency {
     uint64_t huge_bytes;     /* of these: mapped by a huge page */
 };
 
+/* Who maps the pages of a range, and how. */
+struct hm_sharing {
+    size_t present_pages;
+    size_t shared_pages; /* of these: in another process, too; counting may end at the first */
+    bool is_huge;        /* huge pages map all of it, and it is ours alone; false also where the
+                            kernel cannot tell (before Linux 6.7) */
+};
+
 /* The machine as found at start. */
 struct hm_machine {
     struct hm_geom geom;
@@ -103,11 +111,18 @@ struct hm_os {
     /* Add what is resident and huge in the range to *inout. */
     int (*scan)(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout);
 
+    /* Whether the range is ours alone again after a fork(). Opens a file: see room(). Costs five to
+     * fifty microseconds for a huge page. */
+    int (*sharing)(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_sharing *out_sharing);
+
     /* How much address space the process may have (RLIMIT_AS); SIZE_MAX if there is no limit. */
     size_t (*address_limit)(void *ctx);
 
     /* Monotonic clock. */
     uint64_t (*now_ns)(void *ctx);
+
+    /* What the calling thread has used of a processor, in the kernel as well. */
+    uint64_t (*cpu_ns)(void *ctx);
 };
 
 /* The real kernel. */
@@ -189,6 +204,8 @@ enum hm_thp_mode hm_os_thp_mode(void *ctx);
 int hm_os_room(void *ctx, struct hm_room *out_room);
 enum hm_filters hm_os_filters(void *ctx);
 int hm_os_scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout);
+int hm_os_sharing(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_sharing *out_sharing);
 uint64_t hm_os_now_ns(void *ctx);
+uint64_t hm_os_cpu_ns(void *ctx);
 
 #endif

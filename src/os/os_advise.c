@@ -59,12 +59,25 @@ hm_os_thp_mode(void *ctx)
     return strstr(mode, "[always]") != NULL ? HM_THP_ALWAYS : HM_THP_MADVISE;
 }
 
-uint64_t
-hm_os_now_ns(void *ctx)
+static uint64_t
+read_clock(clockid_t clock)
 {
     struct timespec now = { 0 };
 
-    (void)ctx;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    (void)clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t
+hm_os_now_ns(void *ctx)
+{
+    (void)ctx;
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+uint64_t
+hm_os_cpu_ns(void *ctx)
+{
+    (void)ctx;
+    return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }

@@ -15,6 +15,8 @@ const struct hm_os hm_os_real = {
     .room = hm_os_room,
     .filters = hm_os_filters,
     .scan = hm_os_scan,
+    .sharing = hm_os_sharing,
     .address_limit = hm_os_address_limit,
     .now_ns = hm_os_now_ns,
+    .cpu_ns = hm_os_cpu_ns,
 };

@@ -125,6 +125,8 @@ hm_stats_print_text(const struct hm_stats *stats, struct hm_fmt *out)
     put_size_row(out, "given back", stats->discarded_bytes, "  since the start");
     put_count_row(out, "in calls", stats->discard_calls, "");
     put_count_row(out, "collapsed", stats->collapse_count, "  regions into huge pages");
+    if (stats->healed_count != 0)
+        put_count_row(out, "healed", stats->healed_count, "  huge pages that a fork had split");
     put_size_row(out, "metadata", stats->meta_bytes, "");
     put_count_row(out, "thread caches", stats->cache_count, "  ever made");
     put_count_row(out, "orphaned spans", stats->orphan_count, "  of ended threads");
@@ -194,6 +196,7 @@ hm_stats_print_json(const struct hm_stats *stats, uint64_t pid, struct hm_fmt *o
     put_member(out, "discarded_bytes", stats->discarded_bytes);
     put_member(out, "discard_calls", stats->discard_calls);
     put_member(out, "collapse_count", stats->collapse_count);
+    put_member(out, "healed_count", stats->healed_count);
     put_member(out, "meta_bytes", stats->meta_bytes);
     put_member(out, "cache_count", stats->cache_count);
     put_member(out, "orphan_count", stats->orphan_count);

@@ -88,6 +88,7 @@ hm_stats_read(struct hm_pool *pool, bool ask_kernel, struct hm_stats *out_stats)
     stats.discarded_bytes = heap->discarded_bytes;
     stats.discard_calls = heap->discard_calls;
     stats.collapse_count = heap->heal.collapse_count;
+    stats.healed_count = heap->heal.healed_count;
     stats.meta_bytes = stats.has_kernel ? meta.resident_bytes : heap->meta.mapped_bytes;
     stats.cache_count = pool->cache_count;
     stats.orphan_count = pool->orphan_count;

@@ -27,6 +27,7 @@ struct hm_stats {
     uint64_t discarded_bytes; /* given back so far */
     uint64_t discard_calls;
     uint64_t collapse_count; /* regions turned into huge pages after their start */
+    uint64_t healed_count;   /* huge pages that a fork had split, joined again */
 
     uint64_t meta_bytes;  /* our own metadata: resident, or mapped if the kernel was not asked */
     uint64_t cache_count; /* thread caches ever made */

@@ -25,6 +25,7 @@ static const char *const kind_names[FAKE_CALL_KINDS + 1] = {
     [FAKE_REMAP] = "remap",
     [FAKE_MAP_META] = "map_meta",
     [FAKE_SCAN] = "scan",
+    [FAKE_SHARING] = "sharing",
     [FAKE_ADVISE_HUGE] = "advise huge",
     [FAKE_ADVISE_BASE] = "advise base",
     [FAKE_COLLAPSE] = "collapse",
@@ -46,6 +47,7 @@ static const int errors[FAKE_CALL_KINDS][7] = {
     [FAKE_REMAP] = { ENOMEM, EAGAIN, EFAULT, EINVAL, EPERM, EINTR },
     [FAKE_MAP_META] = { ENOMEM, EAGAIN, EPERM, EINTR },
     [FAKE_SCAN] = { EPERM, ENOENT, EACCES, EMFILE, ENOMEM, EINTR },
+    [FAKE_SHARING] = { EPERM, ENOENT, EACCES, EMFILE, ENOMEM, EINTR },
     [FAKE_ADVISE_HUGE] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
     [FAKE_ADVISE_BASE] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
     [FAKE_COLLAPSE] = { EINVAL, ENOMEM, EAGAIN, EBUSY, EPERM, EINTR },
@@ -168,7 +170,10 @@ static int
 collapse(struct fake_os *fake, uintptr_t addr, size_t len_bytes)
 {
     uintptr_t flags = fake_space_flags(&fake->space, addr);
+    size_t shared_count;
 
+    if ((flags & FAKE_IS_HUGE) != 0)
+        return 0;
     fake->now_ns += fake->collapse_ns;
     if ((flags & FAKE_COMMITTED) == 0)
         fake_space_misuse("collapse of what was not committed", addr, len_bytes);
@@ -177,6 +182,8 @@ collapse(struct fake_os *fake, uintptr_t addr, size_t len_bytes)
     if (len_bytes > fake->huge_room_bytes)
         return -ENOMEM;
     fake->huge_room_bytes -= len_bytes;
+    (void)fake_space_shared(&fake->space, addr, len_bytes, &shared_count);
+    fake->copied_count += shared_count;
     fake_space_set(&fake->space, addr, len_bytes, 0, FAKE_IS_HUGE,
                    "collapse of a part of a huge page");
     return 0;
@@ -346,6 +353,23 @@ scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout)
     return end(fake, call);
 }
 
+static int
+sharing(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_sharing *out_sharing)
+{
+    struct fake_os *fake = ctx;
+    struct fake_call call = { .kind = FAKE_SHARING, .addr = addr, .len_bytes = len_bytes };
+
+    call.rc = begin(fake, FAKE_SHARING);
+    fake->now_ns += fake->sharing_ns;
+    if (call.rc == 0) {
+        out_sharing->present_pages
+            = fake_space_shared(&fake->space, addr, len_bytes, &out_sharing->shared_pages);
+        out_sharing->is_huge = !fake->no_huge_flag && out_sharing->shared_pages == 0
+                               && (fake_space_flags(&fake->space, addr) & FAKE_IS_HUGE) != 0;
+    }
+    return end(fake, call);
+}
+
 static size_t
 address_limit(void *ctx)
 {
@@ -387,8 +411,10 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
                 .room = room,
                 .filters = filters,
                 .scan = scan,
+                .sharing = sharing,
                 .address_limit = address_limit,
-                .now_ns = now_ns },
+                .now_ns = now_ns,
+                .cpu_ns = now_ns },
         .thp_mode = hpage_bytes != 0 ? HM_THP_MADVISE : HM_THP_ABSENT,
         .now_ns = 1000000000u,
         .limit_bytes = SIZE_MAX,

@@ -25,6 +25,7 @@ enum fake_call_kind {
     FAKE_REMAP,
     FAKE_MAP_META,
     FAKE_SCAN,
+    FAKE_SHARING,
     FAKE_ADVISE_HUGE,
     FAKE_ADVISE_BASE,
     FAKE_COLLAPSE,
@@ -72,9 +73,11 @@ struct fake_os {
     uint64_t now_ns;
     uint64_t tick_ns;       /* added each time the clock is read */
     uint64_t collapse_ns;   /* added by each collapse */
+    uint64_t sharing_ns;    /* ... by each question about sharing */
     size_t limit_bytes;     /* of address space reserved, as by RLIMIT_AS */
     size_t huge_room_bytes; /* how much can be collapsed before -ENOMEM: no huge page is free */
     bool no_room_to_grow;   /* a remap in place never grows */
+    bool no_huge_flag;      /* a kernel that cannot tell what huge pages map */
 
     struct fake_fault fault;
     uint64_t call_count[FAKE_CALL_KINDS]; /* with those that failed */
@@ -83,6 +86,7 @@ struct fake_os {
     uint64_t clock_count;
     size_t discarded_bytes; /* by successful calls */
     size_t lazy_bytes;      /* lent to the kernel */
+    uint64_t copied_count;  /* pages that a collapse had to copy, since a child has them, too */
     size_t meta_bytes;      /* real memory mapped for metadata */
     struct fake_call log[FAKE_LOG_COUNT];
     uint64_t log_count; /* calls ever logged */

@@ -62,10 +62,9 @@ bits_of(fake_cell cell)
 static void
 add_bits(const struct fake_space *space, fake_cell *cell)
 {
-    size_t len_bytes = HM_BITMAP_WORDS(hm_region_pages(&space->geom)) * sizeof(uint64_t);
+    size_t len_bytes = 2 * HM_BITMAP_WORDS(hm_region_pages(&space->geom)) * sizeof(uint64_t);
     size_t align_bytes = FAKE_FLAGS + 1;
     uint64_t *bits = aligned_alloc(align_bytes, hm_align_up(len_bytes, align_bytes));
-
     if (bits == NULL)
         fake_space_misuse("out of memory for the fake kernel's books", 0, 0);
     memset(bits, 0, len_bytes);
@@ -296,7 +295,7 @@ fake_space_discard(struct fake_space *space, uintptr_t addr, size_t len_bytes)
         if (part.is_whole)
             drop_bits(part.cell);
         else if (bits_of(*part.cell) != NULL)
-            hm_bitmap_clear_run(bits_of(*part.cell), part.page_idx, part.page_count);
+            fake_share_drop(space, *part.cell, part.page_idx, part.page_count);
         *part.cell &= ~(uintptr_t)FAKE_IS_HUGE;
         addr += part_bytes;
         len_bytes -= part_bytes;
@@ -420,6 +419,7 @@ fake_space_touch(struct fake_space *space, uintptr_t addr, size_t len_bytes)
                 && space->geom.hpage_shift == space->geom.region_shift)
                 *part.cell |= FAKE_IS_HUGE;
         }
+        fake_share_write(space, part.cell, part.page_idx, part.page_count);
         hm_bitmap_set_run(bits_of(*part.cell), part.page_idx, part.page_count);
         addr += part.page_count << space->geom.page_shift;
     }

@@ -27,7 +27,8 @@ enum {
 };
 
 /* One region, which is a huge page where the geometry has them: the flags in the lowest bits, and
- * above them the address of one bit per page written to, or nothing if none was. */
+ * above them the address of one bit per page written to, and one per page that a child has, too;
+ * or nothing if none was written to. */
 typedef uintptr_t fake_cell;
 
 /* What one call of reserve() or remap() made; it starts on a region's boundary. */
@@ -81,6 +82,21 @@ void fake_space_move(struct fake_space *space, uintptr_t addr, size_t old_bytes,
 
 /* What a program does: write to its memory. The first write to an advised region makes it huge. */
 void fake_space_touch(struct fake_space *space, uintptr_t addr, size_t len_bytes);
+
+/* A child that has all memory, and what it leaves when it goes. The first write to a page that it
+ * has splits the huge page around it; what is written to is not shared any more. */
+void fake_space_fork(struct fake_space *space);
+void fake_space_join(struct fake_space *space);
+
+/* Pages of a cell are written to, or discarded. */
+void fake_share_write(const struct fake_space *space, fake_cell *cell, size_t page_idx,
+                      size_t page_count);
+void fake_share_drop(const struct fake_space *space, fake_cell cell, size_t page_idx,
+                     size_t page_count);
+
+/* Whole regions of one mapping: pages that are resident, and of these those that a child has. */
+size_t fake_space_shared(const struct fake_space *space, uintptr_t addr, size_t len_bytes,
+                         size_t *out_shared_count);
 
 /* Flags of the region at `addr`; whether no page of the range was written since it was last
  * discarded. */

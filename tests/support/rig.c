@@ -213,12 +213,18 @@ check_sums(const struct hm_heap *heap)
 }
 
 const char *
-rig_check(const struct rig *rig)
+rig_check_pages(const struct rig *rig)
 {
     const char *broken = hm_pheap_check(&rig->heap);
 
-    if (broken == NULL)
-        broken = check_sums(&rig->heap);
+    return broken != NULL ? broken : check_sums(&rig->heap);
+}
+
+const char *
+rig_check(const struct rig *rig)
+{
+    const char *broken = rig_check_pages(rig);
+
     if (broken == NULL)
         broken = check_spans(rig);
     return broken;

@@ -46,6 +46,9 @@ uintptr_t rig_realloc(struct rig *rig, struct hm_tcache *cache, uintptr_t addr, 
 /* What malloc_usable_size says. */
 size_t rig_usable(const struct rig *rig, uintptr_t addr);
 
+/* Prove what must hold of the heap's pages, whoever has them; NULL, or what is broken. */
+const char *rig_check_pages(const struct rig *rig);
+
 /* Prove what must hold of a heap at any time between calls; NULL, or what is broken. */
 const char *rig_check(const struct rig *rig);
 

@@ -437,7 +437,7 @@ Test(backing, verbose_tells_all_reasons, .init = cr_redirect_stderr)
         "huma: no huge pages: the kernel refused mprotect on address space that was reserved for "
         "huge pages; cure: raise vm.max_map_count or, with vm.overcommit_memory=2, the commit "
         "limit\n"
-        "huma: no huge pages: pages of the heap's first megabytes could not be collapsed into a "
+        "huma: no huge pages: base pages of the heap could not be collapsed into a "
         "huge page; cure: free memory may be short or fragmented: echo 1 > "
         "/proc/sys/vm/compact_memory\n"
         "huma: no huge pages: a memory cgroup of this process is near its limit, and huge pages "
