@@ -27,6 +27,9 @@
 #include "heap/hide.h"
 #include "heap/purge.h"
 
+/* Look at so many kept regions before one is opened. */
+#define KEPT_CHOICE 64
+
 /* --- lists ------------------------------------------------------------------------------------ */
 
 void
@@ -242,11 +245,25 @@ find_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct p
     return 0;
 }
 
-/* The region to open for a run of at most its length: the one kept last, else as above. */
+/* The lowest of the regions kept last: a heap that fills up from below leaves the fewest holes. NULL
+ * if none is kept. */
+static struct hm_region *
+pick_kept(const struct hm_heap *heap)
+{
+    struct hm_region *lowest = heap->kept;
+    struct hm_region *region = lowest;
+
+    for (unsigned i = 0; i < KEPT_CHOICE && region != NULL; i++, region = region->next)
+        if (region->addr < lowest->addr)
+            lowest = region;
+    return lowest;
+}
+
+/* The region to open for a run of at most its length: one that was kept, else as above. */
 static int
 find_new(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct place *out_place)
 {
-    struct hm_region *region = heap->kept;
+    struct hm_region *region = pick_kept(heap);
     struct stretch free_regions;
 
     if (region == NULL || len_pages > heap->region_pages)
