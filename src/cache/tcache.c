@@ -4,6 +4,10 @@
  * Idea        When no slot is ready: the freed ones of the span, its next page, another span with
  *             room, a full one with a few free slots, a span that a dead thread left behind, a new
  *             one - in this order, cheapest first.
+ *             An empty span goes back, unless experience speaks against it: each span that the
+ *             thread makes after it gave one of the class back is a mistake that we pay for, and
+ *             earns credit; each that falls empty costs some. So a thread that takes and frees the
+ *             same in turn soon keeps what it needs, and one that frees all it has keeps nothing.
  */
 #include "cache/tcache.h"
 
@@ -15,6 +19,12 @@
 
 /* Spans that are looked at before a new one is made. */
 #define FULL_PER_LOOK 2
+
+/* Spares: how many, what a mistake earns as a multiple of the span, and the most credit. Spares and
+ * what falls empty beside them share the credit: they are half of it at most. */
+#define SPARE_MAX_COUNT 8
+#define MISTAKE_WORTH 4
+#define CREDIT_MAX_BYTES (1 * HM_MIB)
 
 #define NONE ((struct hm_span *)(uintptr_t)&hm_span_none)
 
@@ -40,7 +50,12 @@ hm_tcache_clear(struct hm_tcache *cache)
         cache->owned_count[i] = 0;
         hm_list_init(&cache->room[i]);
         hm_list_init(&cache->full[i]);
+        cache->missed_count[i] = 0;
     }
+    hm_list_init(&cache->spares);
+    cache->spare_bytes = 0;
+    cache->spare_count = 0;
+    cache->credit_bytes = 0;
 }
 
 static void
@@ -85,6 +100,7 @@ hm_tcache_close(struct hm_tcache *cache, unsigned open_count, uintptr_t id)
         set_owner(&cache->room[i], id);
         set_owner(&cache->full[i], id);
     }
+    set_owner(&cache->spares, id);
     cache->open_count = open_count;
     cache->id = id;
 }
@@ -121,6 +137,45 @@ find_parked(struct hm_tcache *cache, unsigned class_idx)
     return NULL;
 }
 
+static size_t
+span_bytes(const struct hm_span *span)
+{
+    return span->end_addr - span->base;
+}
+
+static void
+earn(struct hm_tcache *cache, size_t bytes)
+{
+    cache->credit_bytes += bytes;
+    if (cache->credit_bytes > CREDIT_MAX_BYTES)
+        cache->credit_bytes = CREDIT_MAX_BYTES;
+}
+
+static void
+remove_spare(struct hm_tcache *cache, struct hm_span *span)
+{
+    hm_list_del(&span->link);
+    cache->spare_bytes -= span_bytes(span);
+    cache->spare_count--;
+}
+
+/* A spare of the class, with its slots ready; NULL if there is none. */
+static struct hm_span *
+take_spare(struct hm_tcache *cache, unsigned class_idx)
+{
+    for (struct hm_list *link = cache->spares.next; link != &cache->spares; link = link->next) {
+        struct hm_span *span = hm_container_of(link, struct hm_span, link);
+
+        if (span->class_idx != class_idx)
+            continue;
+        remove_spare(cache, span);
+        earn(cache, span_bytes(span));
+        hm_span_swap(span);
+        return span;
+    }
+    return NULL;
+}
+
 /* A span that another thread left behind, or a new one. */
 static HM_NOINLINE struct hm_span *
 get_span(struct hm_tcache *cache, unsigned class_idx)
@@ -136,6 +191,10 @@ get_span(struct hm_tcache *cache, unsigned class_idx)
         }
         /* release: pairs with the acquire in announce (remote.c) */
         __atomic_store_n(&span->home, cache, __ATOMIC_RELEASE);
+        if (cache->missed_count[class_idx] > 0) {
+            cache->missed_count[class_idx]--;
+            earn(cache, MISTAKE_WORTH * span_bytes(span));
+        }
     }
     hm_store(&span->owner, cache->id);
     cache->owned_count[class_idx]++;
@@ -164,6 +223,8 @@ take_from_new(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
         if (span != NONE)
             retire(cache, class_idx, span);
         span = find_parked(cache, class_idx);
+        if (span == NULL)
+            span = take_spare(cache, class_idx);
         if (span != NULL)
             break;
         span = get_span(cache, class_idx);
@@ -246,6 +307,8 @@ release_span(struct hm_tcache *cache, struct hm_span *span)
     hm_span_wipe(span);
     hm_list_del(&span->link);
     cache->owned_count[span->class_idx]--;
+    if (cache->missed_count[span->class_idx] < UINT8_MAX)
+        cache->missed_count[span->class_idx]++;
     hm_lock_take(&heap->lock);
     hm_span_destroy(heap, span);
     hm_lock_give(&heap->lock);
@@ -279,14 +342,31 @@ sweep(struct hm_tcache *cache)
     }
 }
 
+static void
+release_oldest_spare(struct hm_tcache *cache)
+{
+    struct hm_span *span = hm_container_of(cache->spares.prev, struct hm_span, link);
+
+    remove_spare(cache, span);
+    release_span(cache, span);
+}
+
 /* No block of the span is in use any more. */
 static HM_NOINLINE void
 release_empty(struct hm_tcache *cache, struct hm_span *span)
 {
     int saved_errno = errno;
+    size_t len_bytes = span_bytes(span);
 
-    release_span(cache, span);
-    sweep(cache);
+    cache->credit_bytes -= len_bytes < cache->credit_bytes ? len_bytes : cache->credit_bytes;
+    hm_list_unlink(&span->link);
+    hm_list_add_first(&cache->spares, &span->link);
+    cache->spare_bytes += len_bytes;
+    cache->spare_count++;
+    while (cache->spare_bytes > cache->credit_bytes || cache->spare_count > SPARE_MAX_COUNT) {
+        release_oldest_spare(cache);
+        sweep(cache);
+    }
     errno = saved_errno;
 }
 
@@ -344,4 +424,6 @@ hm_tcache_trim(struct hm_tcache *cache)
     hm_remote_collect(cache);
     for (unsigned i = 0; i < HM_CLASS_COUNT; i++)
         hm_tcache_let_go(cache, i);
+    while (!hm_list_is_empty(&cache->spares))
+        release_oldest_spare(cache);
 }

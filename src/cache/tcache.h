@@ -5,15 +5,16 @@
  *             number of threads.
  * Idea        Each thread owns spans, and per size class one of them is current. malloc takes a
  *             ready slot of the current span; free() puts the block on its span's list if the span
- *             is the thread's own. Everything else is a slow path.
+ *             is the thread's own. Everything else is a slow path. Empty spans go back, but for a
+ *             few in a thread that was seen to want them anew each time.
  * State       struct hm_tcache, one per thread, made by cache/thread.c. Never unmapped, so that a
  *             late remote free may still look at one whose thread is gone.
  * Locking     Only the owner thread touches a cache, except for `pending` and `is_dead`
  *             (cache/remote.c).
  * Invariants  I1 every span with home == this cache is current in its class, or in room[class], or
- *             in full[class]. I2 no table of spans ever holds NULL: without a span it holds one
- *             that has no slots. I3 by_size[] and by_class[] hold the current span, or none in a
- *             class that is closed to the fast path.
+ *             in full[class], or a spare; only a current one is in no list. I2 no table of spans
+ *             ever holds NULL: without a span it holds one that has no slots. I3 by_size[] and
+ *             by_class[] hold the current span, or none in a class that is closed to the fast path.
  */
 #ifndef HM_CACHE_TCACHE_H
 #define HM_CACHE_TCACHE_H
@@ -36,6 +37,11 @@ struct hm_tcache {
     uint32_t owned_count[HM_CLASS_COUNT]; /* spans of the class */
     uint32_t open_count;                  /* classes from here on are closed to malloc */
     unsigned sweep_idx;                   /* the class whose current span is next to be let go */
+    struct hm_list spares;                /* empty spans, the latest first */
+    size_t spare_bytes;                   /* of the spares */
+    size_t credit_bytes;                  /* up to so many spares stay: see tcache.c */
+    uint32_t spare_count;                 /* spares */
+    uint8_t missed_count[HM_CLASS_COUNT]; /* spans given back and not made anew since */
     uintptr_t id;                         /* what its spans have as owner; const while in use */
     struct hm_pool *pool;                 /* const */
     struct hm_tcache *next;               /* in pool->caches, for good; const */

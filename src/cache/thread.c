@@ -102,6 +102,7 @@ hm_tcache_retire(struct hm_tcache *cache)
         orphan_list(pool, &cache->room[i]);
         orphan_list(pool, &cache->full[i]);
     }
+    orphan_list(pool, &cache->spares);
     hm_tcache_clear(cache);
     /* Who announces a span from now on sees the mark; what was announced before, reroute finds.
      * Pairs with announce (remote.c). */

@@ -213,6 +213,90 @@ Test(tcache, idle_current_spans_go_when_much_is_freed)
     cr_assert_neq(alloc(32), 0);
 }
 
+/* Take and free `count` blocks of 32 KiB in turn. */
+static void
+come_and_go(uintptr_t *addrs, int count, int round_count)
+{
+    for (int round = 0; round < round_count; round++) {
+        for (int i = 0; i < count; i++) {
+            addrs[i] = alloc(32 * HM_KIB);
+            cr_assert_neq(addrs[i], 0);
+        }
+        for (int i = 0; i < count; i++)
+            rig_free(&rig, cache, addrs[i]);
+        cr_assert_null(rig_check(&rig));
+    }
+}
+
+Test(tcache, spans_wanted_anew_each_time_stay)
+{
+    uintptr_t addrs[5];
+    size_t span_count;
+
+    come_and_go(addrs, 5, 1);
+    cr_assert_eq(rig.heap.span_count, 1, "nothing speaks for keeping them yet");
+    come_and_go(addrs, 5, 8);
+    span_count = rig.heap.span_count;
+    cr_assert_gt(span_count, 1);
+    cr_assert_eq(cache->spare_count, span_count - 1);
+    for (int round = 0; round < 8; round++) {
+        come_and_go(addrs, 5, 1);
+        cr_assert_eq(rig.heap.span_count, span_count);
+    }
+    hm_tcache_trim(cache);
+    cr_assert_eq(rig.heap.span_count, 0);
+    cr_assert_eq(cache->spare_bytes, 0);
+    cr_assert_eq(rig.heap.used_pages, 0);
+}
+
+Test(tcache, spares_are_few)
+{
+    static uintptr_t addrs[300];
+
+    come_and_go(addrs, 300, 10);
+    cr_assert_leq(cache->spare_bytes, 512 * HM_KIB);
+    cr_assert_leq(cache->spare_count, 8);
+    cr_assert_leq(rig.heap.span_count, 9);
+}
+
+/* Else each thread that goes to sleep would hold some. */
+Test(tcache, who_frees_all_keeps_no_spare)
+{
+    static uintptr_t addrs[2000];
+
+    come_and_go(addrs, 5, 9);
+    cr_assert_gt(cache->spare_count, 0);
+    for (int i = 0; i < 2000; i++)
+        addrs[i] = alloc(2000);
+    for (int i = 0; i < 2000; i++)
+        rig_free(&rig, cache, addrs[i]);
+    cr_assert_eq(cache->spare_count, 0);
+    cr_assert_leq(rig.heap.span_count, 2);
+}
+
+Test(tcache, spares_of_a_thread_that_ends_go_back)
+{
+    uintptr_t addrs[5];
+
+    come_and_go(addrs, 5, 9);
+    cr_assert_gt(cache->spare_count, 0);
+    hm_tcache_retire(cache);
+    cr_assert_eq(rig.heap.span_count, 0);
+    cache = hm_tcache_acquire(&rig.pool, 0);
+    cr_assert_eq(cache->spare_count, 0);
+    cr_assert_eq(cache->credit_bytes, 0);
+}
+
+Test(tcache, a_double_free_in_a_spare_aborts, .signal = SIGABRT)
+{
+    uintptr_t addrs[5];
+
+    come_and_go(addrs, 5, 9);
+    for (int i = 0; i < 5; i++)
+        if (span_at(addrs[i]) != cache->current[hm_class_of(32 * HM_KIB)])
+            rig_free(&rig, cache, addrs[i]);
+}
+
 /* Remote frees may empty a span just when its owner wants a slot of it. */
 Test(tcache, a_span_that_others_emptied)
 {
