@@ -314,6 +314,22 @@ hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct
     return 0;
 }
 
+size_t
+hm_pheap_fit_pages(const struct hm_heap *heap, size_t min_pages, size_t len_pages)
+{
+    size_t list_count = heap->region_pages + 1;
+    size_t fit_pages = 0;
+    size_t longer_pages = hm_bitmap_next_set(heap->fits_map, list_count, min_pages);
+
+    while (longer_pages < list_count) {
+        fit_pages = longer_pages;
+        if (fit_pages >= len_pages)
+            return len_pages;
+        longer_pages = hm_bitmap_next_set(heap->fits_map, list_count, fit_pages + 1);
+    }
+    return fit_pages > 0 ? fit_pages : len_pages;
+}
+
 bool
 hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t end_addr,
                 size_t more_pages)

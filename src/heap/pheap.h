@@ -33,6 +33,10 @@ int hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages,
 void hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr,
                    size_t len_pages);
 
+/* How long a run to ask for, if it may be shorter than wished: before another region is opened, the
+ * longest free run in those that are, if that has min_pages. */
+size_t hm_pheap_fit_pages(const struct hm_heap *heap, size_t min_pages, size_t len_pages);
+
 /* Lengthen a run in place by `more_pages`, if they are free and in the region where the run ends.
  * Returns false, and does nothing, if they are not. */
 bool hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t end_addr,

@@ -21,6 +21,7 @@
 
 /* Largest number of slots in a span, in words of 64 bits. */
 #define HM_SPAN_WORDS_MAX 64
+#define HM_SPAN_SLOTS_MAX ((size_t)HM_SPAN_WORDS_MAX * 64)
 
 HM_INLINE unsigned
 hm_class_of(size_t size_bytes)
@@ -51,6 +52,9 @@ unsigned hm_class_of_aligned(size_t size_bytes, size_t align_bytes);
 
 /* Pages of a span of the class: the more spans of it a thread has, the longer the next. */
 size_t hm_class_span_pages(const struct hm_geom *geom, unsigned class_idx, unsigned owned_count);
+
+/* The fewest pages of a span of the class where `wish_pages` are wished for. */
+size_t hm_class_min_pages(const struct hm_geom *geom, unsigned class_idx, size_t wish_pages);
 
 /* Slots in a span of so many pages. */
 uint32_t hm_class_slots(const struct hm_geom *geom, unsigned class_idx, size_t len_pages);

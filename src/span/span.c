@@ -300,7 +300,9 @@ init_slots(struct hm_span *span, const struct hm_run *run, size_t len_bytes, uns
 static struct hm_span *
 create_locked(struct hm_heap *heap, unsigned class_idx, unsigned owned_count)
 {
-    size_t len_pages = hm_class_span_pages(&heap->geom, class_idx, owned_count);
+    size_t wish_pages = hm_class_span_pages(&heap->geom, class_idx, owned_count);
+    size_t min_pages = hm_class_min_pages(&heap->geom, class_idx, wish_pages);
+    size_t len_pages = hm_pheap_fit_pages(heap, min_pages, wish_pages);
     size_t len_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
     uint32_t slot_count = hm_class_slots(&heap->geom, class_idx, len_pages);
     struct hm_span *span = hm_span_obtain(heap, (slot_count + 63) / 64);

@@ -148,7 +148,7 @@ hm_span_freed_count(const struct hm_span *span)
 }
 
 /* How many freed slots are worth the way that makes them ready: one in so many. */
-#define HM_SPAN_WORTH 8
+#define HM_SPAN_WORTH 4
 
 HM_INLINE uint32_t
 hm_span_worth_count(const struct hm_span *span)
@@ -228,6 +228,7 @@ void hm_span_recycle(struct hm_heap *heap, struct hm_span *span);
 
 /* Make a span of slots that belongs to nobody yet. Takes heap->lock.
  *   owned_count  spans of the class that the cache has; longer spans for those who have more
+ * It is shorter than wished if that fills a gap and no region has room for more.
  * Returns NULL if there is no memory. Next on the allocation walk: hm_pheap_take (heap/pheap.c). */
 struct hm_span *hm_span_create(struct hm_heap *heap, unsigned class_idx, unsigned owned_count);
 

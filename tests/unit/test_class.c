@@ -83,8 +83,40 @@ Test(class, spans_of_all_machines)
     }
 }
 
+Test(class, the_shortest_spans)
+{
+    static const size_t page_sizes[] = { 4 * HM_KIB, 64 * HM_KIB };
+
+    for (size_t p = 0; p < 2; p++) {
+        struct hm_geom geom = hm_os_geometry(page_sizes[p], 32 * HM_MIB);
+
+        for (unsigned i = 0; i < HM_CLASS_COUNT; i++)
+            for (unsigned owned = 0; owned < 20; owned++) {
+                size_t len_pages = hm_class_span_pages(&geom, i, owned);
+                size_t min_pages = hm_class_min_pages(&geom, i, len_pages);
+
+                cr_assert_leq(min_pages, len_pages);
+                cr_assert_geq(min_pages * 4, len_pages);
+                cr_assert_geq(hm_class_slots(&geom, i, min_pages), 2);
+            }
+    }
+}
+
+/* A thread with ten objects must not own much for each. */
+Test(class, the_first_span_is_short)
+{
+    struct hm_geom geom = hm_os_geometry(4 * HM_KIB, 2 * HM_MIB);
+
+    for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
+        size_t len_bytes = hm_class_span_pages(&geom, i, 0) * 4096;
+
+        cr_expect(len_bytes == 4096 || len_bytes < 2 * hm_class_bytes(i) + 4096, "%zu bytes",
+                  hm_class_bytes(i));
+    }
+}
+
 /* What no slot fits into at the end of a span is lost. */
-Test(class, little_is_lost_at_the_end_of_a_span)
+Test(class, nothing_is_lost_at_the_end_of_a_span)
 {
     struct hm_geom geom = hm_os_geometry(4 * HM_KIB, 2 * HM_MIB);
 
@@ -92,7 +124,7 @@ Test(class, little_is_lost_at_the_end_of_a_span)
         size_t len_bytes = hm_class_span_pages(&geom, i, 100) * 4096;
         size_t used_bytes = hm_class_slots(&geom, i, len_bytes / 4096) * hm_class_bytes(i);
 
-        cr_expect_leq((len_bytes - used_bytes) * 8, len_bytes, "class of %zu bytes: %zu of %zu",
-                      hm_class_bytes(i), len_bytes - used_bytes, len_bytes);
+        cr_expect_eq(used_bytes, len_bytes, "class of %zu bytes: %zu of %zu", hm_class_bytes(i),
+                     len_bytes - used_bytes, len_bytes);
     }
 }

@@ -278,6 +278,27 @@ Test(pheap, refilled_with_runs_above_a_region)
     refill(538);
 }
 
+Test(pheap, a_run_is_fitted_to_what_is_free)
+{
+    size_t region_pages = rig.heap.region_pages;
+    struct hm_run most;
+    struct hm_run gap;
+
+    cr_assert_eq(hm_pheap_fit_pages(&rig.heap, 8, 32), 32, "no region is open");
+    most = take(region_pages / 4, 1);
+    gap = take(30, 1);
+    while (rig.heap.used_pages < region_pages - 20)
+        (void)take(1, 1);
+    cr_assert_eq(rig.heap.used_pages, region_pages - 20);
+    cr_assert_eq(hm_pheap_fit_pages(&rig.heap, 8, 16), 16);
+    cr_assert_eq(hm_pheap_fit_pages(&rig.heap, 8, 20), 20);
+    cr_assert_eq(hm_pheap_fit_pages(&rig.heap, 8, 32), 20, "all that is free");
+    cr_assert_eq(hm_pheap_fit_pages(&rig.heap, 21, 32), 32, "less than is needed");
+    give(&gap);
+    cr_assert_eq(hm_pheap_fit_pages(&rig.heap, 8, 32), 30, "the longer of two");
+    give(&most);
+}
+
 Test(pheap, alignment_up_to_a_region)
 {
     for (size_t align_pages = 1; align_pages <= 512; align_pages *= 2) {

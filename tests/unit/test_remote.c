@@ -122,7 +122,7 @@ Test(remote, an_empty_span_goes_back_when_its_owner_collects)
         rig_free(&rig, other, addrs[i]);
     cr_assert_gt(rig.heap.span_count, 1);
     hm_remote_collect(owner);
-    cr_assert_eq(rig.heap.span_count, 1);
+    cr_assert_leq(rig.heap.span_count, 1, "the current one may stay");
     cr_assert_null(rig_check(&rig));
 }
 

@@ -220,6 +220,28 @@ Test(span, is_mended_from_its_marks)
         cr_assert_eq(hm_span_is_live(span, addrs[i]), i % 3 != 0);
 }
 
+/* Rather a shorter span than another huge page, while one has room. */
+Test(span, fills_a_gap)
+{
+    unsigned class_idx = hm_class_of(1000);
+    size_t wish_pages = hm_class_span_pages(&rig.heap.geom, class_idx, 100);
+    size_t len_pages = wish_pages - 3;
+    struct hm_span *few = create(class_idx); /* so that the region stays open */
+    struct hm_run run;
+    struct hm_span *span;
+
+    cr_assert_eq(
+        hm_pheap_take(&rig.heap, rig.heap.region_pages - few->len_pages - len_pages, 1, &run), 0);
+    span = hm_span_create(&rig.heap, class_idx, 100);
+    cr_assert_eq(span->len_pages, len_pages);
+    cr_assert_eq(span->slot_count, hm_class_slots(&rig.heap.geom, class_idx, len_pages));
+    cr_assert_eq(rig.heap.open_count, 1);
+    cr_assert_eq(rig.heap.used_pages, rig.heap.region_pages);
+    for (uint32_t i = 0; i < span->slot_count; i++)
+        cr_assert_neq(pop(span), 0);
+    hm_pheap_give(&rig.heap, run.region, run.addr, run.len_pages);
+}
+
 Test(span, structs_are_used_again)
 {
     struct hm_span *span = create(3);

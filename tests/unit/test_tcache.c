@@ -140,7 +140,7 @@ Test(tcache, a_full_span_with_one_free_slot_is_found)
     struct hm_span *span = span_at(addrs[0]);
 
     cr_assert_gt(count / HM_SPAN_WORTH, 0);
-    rig_free(&rig, cache, addrs[7]);
+    rig_free(&rig, cache, addrs[2]);
     while (cache->current[span->class_idx] != span)
         cr_assert_neq(alloc(1000), 0);
     cr_assert_eq(hm_span_live_count(span), count);
