@@ -113,6 +113,9 @@ hm_stats_print_text(const struct hm_stats *stats, struct hm_fmt *out)
     hm_fmt_str(out, "huma: report\n");
     put_size_row(out, "live blocks", stats->live_bytes, "");
     put_size_row(out, "heap", stats->heap_bytes, "  pages that hold them");
+    put_size_row(out, "free slots", stats->free_slot_bytes, "  of that, free again");
+    put_size_row(out, "fresh slots", stats->fresh_slot_bytes, "  of that, never in use yet");
+    put_size_row(out, "free pages", stats->free_page_bytes, "  between them");
     put_kernel_rows(stats, out);
     put_backing_rows(stats, out);
     put_count_row(out, "direct blocks", stats->direct_count, "  that glibc would have mapped");
@@ -171,6 +174,9 @@ hm_stats_print_json(const struct hm_stats *stats, uint64_t pid, struct hm_fmt *o
     hm_fmt_u64(out, pid);
     put_member(out, "live_bytes", stats->live_bytes);
     put_member(out, "heap_bytes", stats->heap_bytes);
+    put_member(out, "free_slot_bytes", stats->free_slot_bytes);
+    put_member(out, "fresh_slot_bytes", stats->fresh_slot_bytes);
+    put_member(out, "free_page_bytes", stats->free_page_bytes);
     if (stats->has_kernel) {
         put_member(out, "resident_bytes", stats->kernel.resident_bytes);
         put_member(out, "huge_bytes", stats->kernel.huge_bytes);

@@ -16,7 +16,12 @@ add_spans(struct hm_heap *heap, struct hm_stats *stats)
 
         stats->span_count[span->kind]++;
         if (span->kind == HM_SPAN_SLOTS) {
-            stats->live_bytes += (uint64_t)hm_span_live_count(span) * span->slot_bytes;
+            uint32_t live_count = hm_span_live_count(span);
+            uint32_t carved = hm_load(&span->carved);
+
+            stats->live_bytes += live_count * span->slot_bytes;
+            stats->free_slot_bytes += (carved - live_count) * span->slot_bytes;
+            stats->fresh_slot_bytes += (span->slot_count - carved) * span->slot_bytes;
             continue;
         }
         stats->live_bytes += span->slot_bytes;
@@ -40,9 +45,17 @@ add_regions(const struct hm_heap *heap, struct hm_stats *stats)
 {
     struct hm_region *region = NULL;
 
-    while ((region = hm_pheap_next_region(heap, region)) != NULL)
-        if (region->state != HM_REGION_CLOSED)
-            stats->backing_bytes[region->backing] += hm_region_bytes(&heap->geom);
+    while ((region = hm_pheap_next_region(heap, region)) != NULL) {
+        uint32_t held_pages
+            = region->backing == HM_BACKING_4K ? region->dirty_pages : heap->region_pages;
+
+        if (region->state == HM_REGION_CLOSED)
+            continue;
+        stats->backing_bytes[region->backing] += hm_region_bytes(&heap->geom);
+        if (region->state == HM_REGION_OPEN)
+            stats->free_page_bytes
+                += hm_pages_to_bytes(&heap->geom, held_pages - region->used_pages);
+    }
     for (unsigned kind = 0; kind < HM_BACKING_KINDS; kind++)
         stats->backing_bytes[kind] += heap->direct_kind_bytes[kind];
 }

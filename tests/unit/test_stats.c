@@ -77,6 +77,30 @@ Test(stats, counts_blocks_of_all_kinds)
     cr_assert_eq(stats.reason_count[HM_REASON_HEAP_SMALL], 1);
 }
 
+/* The pages of a heap are in live blocks, or said to be free in one way or another. */
+Test(stats, says_where_free_bytes_are)
+{
+    uintptr_t blocks[300];
+    uintptr_t hole = alloc(100 * HM_KIB);
+    uint64_t before_bytes;
+
+    alloc(3000 * HM_KIB);
+    for (int i = 0; i < 300; i++)
+        blocks[i] = alloc(1024);
+    hm_stats_read(&rig.pool, true, &stats);
+    cr_assert_leq(stats.live_bytes + stats.free_slot_bytes + stats.fresh_slot_bytes,
+                  stats.heap_bytes);
+    before_bytes = stats.free_slot_bytes + stats.fresh_slot_bytes;
+    for (int i = 0; i < 300; i += 2)
+        rig_free(&rig, cache, blocks[i]);
+    hm_stats_read(&rig.pool, true, &stats);
+    cr_assert_eq(stats.free_slot_bytes + stats.fresh_slot_bytes, before_bytes + 150 * 1024);
+    before_bytes = stats.free_page_bytes;
+    rig_free(&rig, cache, hole);
+    hm_stats_read(&rig.pool, true, &stats);
+    cr_assert_eq(stats.free_page_bytes, before_bytes + 100 * HM_KIB, "base pages that were used");
+}
+
 Test(stats, asks_the_kernel_only_if_told_to)
 {
     alloc(100);
