@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #include "heap/extent.h"
+#include "heap/mapped.h"
 
 /* Returns 0 or a negative errno. */
 static int
@@ -58,6 +59,8 @@ hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
     heap->direct_bytes += len_bytes;
     heap->direct_kind_bytes[map.kind] += len_bytes;
     heap->direct_count++;
+    if (map.kind == HM_BACKING_THP)
+        hm_mapped_add(heap, map.addr, len_bytes);
     *out_map = map;
     return 0;
 }
@@ -73,6 +76,7 @@ hm_direct_unmap(struct hm_heap *heap, const struct hm_mapping *map)
     heap->direct_bytes -= map->len_bytes;
     heap->direct_kind_bytes[map->kind] -= map->len_bytes;
     heap->direct_count--;
+    hm_mapped_remove(heap, map->addr);
     heap->discarded_bytes += map->len_bytes;
     heap->discard_calls++;
 }
@@ -122,6 +126,7 @@ hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_
         return -ENOMEM;
     heap->direct_bytes += new_bytes - inout_map->len_bytes;
     heap->direct_kind_bytes[inout_map->kind] += new_bytes - inout_map->len_bytes;
+    hm_mapped_move(heap, inout_map->addr, addr, new_bytes);
     inout_map->addr = addr;
     inout_map->len_bytes = new_bytes;
     return 0;

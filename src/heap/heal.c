@@ -25,6 +25,7 @@
 
 #include <errno.h>
 
+#include "heap/mapped.h"
 #include "heap/pheap.h"
 
 /* Collapses may take this share of the time. */
@@ -191,8 +192,15 @@ is_ours(struct hm_heap *heap, const struct hm_region *region)
 enum outcome {
     WAITS,   /* not yet */
     SETTLED, /* nothing to do */
-    COPIED,  /* the kernel was asked, whatever it answered */
+    COPIED,  /* the kernel was asked, and answered for good */
+    REFUSED, /* the kernel was asked, and will be again */
 };
+
+static bool
+is_final(enum outcome outcome)
+{
+    return outcome == SETTLED || outcome == COPIED;
+}
 
 /* Collapse the first candidate. */
 static enum outcome
@@ -221,6 +229,7 @@ collapse_candidate(struct hm_heap *heap, uint64_t now_ns)
         region->is_refused = true;
     } else {
         try_later(heal, region, now_ns);
+        return REFUSED;
     }
     return COPIED;
 }
@@ -251,6 +260,7 @@ hm_heal_forking(struct hm_heap *heap)
     heal->look_ns = now_ns + heal->fork_wait_ns;
     heal->look_wait_ns = 0;
     heal->cursor = NULL;
+    hm_mapped_rewind(heap);
     heal->is_forked = true;
     call(heap);
 }
@@ -301,16 +311,16 @@ end_pass(struct hm_heal *heal, uint64_t now_ns)
     heal->has_shared = false;
 }
 
-/* Look at a region that may be split, and join it if it is. A region of which others still have a
+/* Look at a huge page that may be split, and join it if it is. One of which others still have a
  * page waits: to join it would cost the memory of a copy. */
 static enum outcome
-join(struct hm_heap *heap, struct hm_region *region, uint64_t now_ns)
+join(struct hm_heap *heap, uintptr_t addr, uint64_t now_ns)
 {
     struct hm_heal *heal = &heap->heal;
     size_t region_bytes = hm_region_bytes(&heap->geom);
     enum outcome outcome = SETTLED;
     struct hm_sharing pages;
-    int rc = heap->os->sharing(heap->os->ctx, region->addr, region_bytes, &pages);
+    int rc = heap->os->sharing(heap->os->ctx, addr, region_bytes, &pages);
 
     if (rc != 0 || pages.shared_pages > 0) {
         heal->has_shared = true;
@@ -320,25 +330,27 @@ join(struct hm_heap *heap, struct hm_region *region, uint64_t now_ns)
     }
     heal->shared_row = 0;
     if (!pages.is_huge && pages.present_pages >= enough_pages(heap)) {
-        rc = hm_backing_join(&heap->backing, region->addr, region_bytes);
+        rc = hm_backing_join(&heap->backing, addr, region_bytes);
         outcome = COPIED;
         heal->healed_count += rc == 0;
     }
     if (rc != 0 && rc != -EINVAL) {
         heal->has_shared = true;
         look_later(heal, now_ns);
-        return COPIED;
+        return REFUSED;
     }
-    region->fork_gen = heal->fork_gen;
     heal->look_wait_ns = 0;
     return outcome;
 }
 
+/* The next region, or the next huge page of a mapping. */
 static enum outcome
 join_next(struct hm_heap *heap, uint64_t now_ns)
 {
     struct hm_heal *heal = &heap->heal;
+    enum outcome outcome = WAITS;
     struct hm_region *region;
+    uintptr_t addr = 0;
     bool is_end = false;
 
     if (!hm_backing_may_open(&heap->backing)) {
@@ -346,9 +358,22 @@ join_next(struct hm_heap *heap, uint64_t now_ns)
         return WAITS;
     }
     region = next_suspect(heap, &is_end);
+    if (region != NULL) {
+        outcome = join(heap, region->addr, now_ns);
+        if (is_final(outcome))
+            region->fork_gen = heal->fork_gen;
+        return outcome;
+    }
     if (is_end)
+        addr = hm_mapped_next(heap);
+    if (addr != 0) {
+        outcome = join(heap, addr, now_ns);
+        if (!is_final(outcome))
+            hm_mapped_wait(heap);
+    } else if (is_end) {
         end_pass(heal, now_ns);
-    return region != NULL ? join(heap, region, now_ns) : WAITS;
+    }
+    return outcome;
 }
 
 /* --- the budget ------------------------------------------------------------------------------- */
@@ -412,9 +437,9 @@ attempt(struct hm_heap *heap, uint64_t now_ns)
     uint64_t took_ns = heap->os->cpu_ns(heap->os->ctx) - begin_ns;
 
     heal->credit_ns -= (int64_t)took_ns;
-    if (outcome == COPIED)
+    if (outcome == COPIED || outcome == REFUSED)
         learn_cost(heal, took_ns);
-    if (is_join && outcome != WAITS) {
+    if (is_join && is_final(outcome)) {
         heal->healing_ns += took_ns;
         heal->healed_ns = now_ns;
     }

@@ -46,6 +46,22 @@ struct hm_heal {
     uint64_t healed_count;    /* huge pages that were split, joined again */
 };
 
+/* A mapping that a large block has to itself, asked for in huge pages (mapped.c). */
+struct hm_mapped {
+    struct hm_mapped *next;
+    uintptr_t addr;
+    size_t len_bytes;
+    uint32_t fork_gen; /* as in struct hm_region */
+};
+
+struct hm_mapped_list {
+    struct hm_mapped *first;
+    struct hm_mapped *idle; /* without a mapping */
+    struct hm_mapped *at;   /* where a pass is; NULL: before the first */
+    size_t at_bytes;        /* so far in it */
+    bool has_waiting;       /* some page of it waits */
+};
+
 struct hm_heap {
     struct hm_pagemap pagemap; /* first, for the shortest way from free(); read without the lock */
     struct hm_lock lock;
@@ -93,6 +109,7 @@ struct hm_heap {
     size_t direct_bytes;
     size_t direct_kind_bytes[HM_BACKING_KINDS]; /* the same by backing asked for */
     size_t direct_count;
+    struct hm_mapped_list mapped;
 
     struct hm_cutoff cutoff; /* which blocks are direct, whichever pages they lie on */
 

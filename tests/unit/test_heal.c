@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 
+#include "heap/direct.h"
 #include "heap/heal.h"
 #include "support/rig.h"
 
@@ -419,6 +420,44 @@ Test(heal, a_kept_region_is_suspect_when_it_is_used_again)
     live(SECOND_NS);
     cr_assert_geq(rig.fake.call_count[FAKE_SHARING], 1, "nobody had looked at it");
     cr_assert(!rig.heap.heal.is_due);
+}
+
+/* Blocks with a mapping of their own are healed as well, wherever realloc moved them. */
+Test(heal, mapped_blocks)
+{
+    static const size_t sizes[] = { 40 * HM_MIB, 33 * HM_MIB + 4096, 64 * HM_MIB };
+    struct hm_mapping maps[3];
+    size_t huge = 0;
+
+    build();
+    for (int i = 0; i < 3; i++) {
+        cr_assert_eq(hm_direct_map(&rig.heap, sizes[i], 16, &maps[i]), 0);
+        fake_space_touch(&rig.fake.space, maps[i].addr, sizes[i]);
+    }
+    cr_assert_eq(hm_direct_resize(&rig.heap, &maps[2], 80 * HM_MIB), 0);
+    fake_space_touch(&rig.fake.space, maps[2].addr, 80 * HM_MIB);
+    fork_and_write(SIZE_MAX);
+    for (int i = 0; i < 3; i++)
+        for (size_t off = 0; off < maps[i].len_bytes; off += REGION)
+            fake_space_touch(&rig.fake.space, maps[i].addr + off, 4096);
+    live(SECOND_NS);
+    cr_assert_eq(rig.heap.heal.healed_count, 0, "the child is alive");
+    hm_direct_unmap(&rig.heap, &maps[0]);
+    fake_space_join(&rig.fake.space);
+    live(2 * (uint64_t)SECOND_NS);
+    for (int i = 1; i < 3; i++) {
+        (void)fake_space_resident(&rig.fake.space, maps[i].addr, maps[i].len_bytes, &huge);
+        cr_assert_eq(huge, maps[i].len_bytes / REGION * REGION);
+    }
+    cr_assert_eq(rig.fake.copied_count, 0);
+    cr_assert(!rig.heap.heal.is_due);
+    fork_and_write(SIZE_MAX);
+    fake_space_touch(&rig.fake.space, maps[2].addr + 30 * HM_MIB, 4096);
+    fake_space_join(&rig.fake.space);
+    live(SECOND_NS);
+    cr_assert_neq(fake_space_flags(&rig.fake.space, maps[2].addr + 30 * HM_MIB) & FAKE_IS_HUGE, 0);
+    hm_direct_unmap(&rig.heap, &maps[1]);
+    hm_direct_unmap(&rig.heap, &maps[2]);
 }
 
 /* In a child, the base pages of the start are still the parent's. */

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* mapped.c - the book of mappings that large blocks have to themselves (see mapped.h).
+ *
+ * Problem     A fork splits their huge pages as it does those of regions, but what is known of a
+ *             mapping lies with its block, a layer above.
+ * Idea        A list of notes. There are few such blocks, as none is small, and each comes and goes
+ *             by system calls that cost more than the walk. A pass goes through a mapping one huge
+ *             page at a time; a mapping of which no page had to wait is done with until the next
+ *             fork.
+ * State       heap->mapped.
+ * Locking     heap->lock is held by the caller.
+ */
+#include "heap/mapped.h"
+
+static struct hm_mapped **
+find(struct hm_heap *heap, uintptr_t addr)
+{
+    struct hm_mapped **link = &heap->mapped.first;
+
+    while (*link != NULL && (*link)->addr != addr)
+        link = &(*link)->next;
+    return link;
+}
+
+void
+hm_mapped_add(struct hm_heap *heap, uintptr_t addr, size_t len_bytes)
+{
+    struct hm_mapped_list *list = &heap->mapped;
+    struct hm_mapped *note = list->idle;
+
+    if (note != NULL)
+        list->idle = note->next;
+    else
+        note = hm_meta_alloc(&heap->meta, sizeof(*note), sizeof(void *));
+    if (note == NULL)
+        return;
+    *note = (struct hm_mapped){
+        .next = list->first,
+        .addr = addr,
+        .len_bytes = len_bytes,
+        .fork_gen = heap->heal.fork_gen,
+    };
+    list->first = note;
+}
+
+void
+hm_mapped_move(struct hm_heap *heap, uintptr_t addr, uintptr_t new_addr, size_t new_bytes)
+{
+    struct hm_mapped *note = *find(heap, addr);
+
+    if (note == NULL)
+        return;
+    note->addr = new_addr;
+    note->len_bytes = new_bytes;
+}
+
+void
+hm_mapped_remove(struct hm_heap *heap, uintptr_t addr)
+{
+    struct hm_mapped **link = find(heap, addr);
+    struct hm_mapped *note = *link;
+
+    if (note == NULL)
+        return;
+    if (heap->mapped.at == note)
+        hm_mapped_rewind(heap);
+    *link = note->next;
+    note->next = heap->mapped.idle;
+    heap->mapped.idle = note;
+}
+
+void
+hm_mapped_rewind(struct hm_heap *heap)
+{
+    heap->mapped.at = NULL;
+    heap->mapped.at_bytes = 0;
+    heap->mapped.has_waiting = false;
+}
+
+void
+hm_mapped_wait(struct hm_heap *heap)
+{
+    heap->mapped.has_waiting = true;
+}
+
+uintptr_t
+hm_mapped_next(struct hm_heap *heap)
+{
+    struct hm_mapped_list *list = &heap->mapped;
+    size_t region_bytes = hm_region_bytes(&heap->geom);
+
+    if (list->at == NULL)
+        list->at = list->first;
+    for (; list->at != NULL; list->at = list->at->next) {
+        struct hm_mapped *note = list->at;
+
+        if (note->fork_gen != heap->heal.fork_gen) {
+            if (list->at_bytes + region_bytes <= note->len_bytes) {
+                list->at_bytes += region_bytes;
+                return note->addr + list->at_bytes - region_bytes;
+            }
+            if (!list->has_waiting)
+                note->fork_gen = heap->heal.fork_gen;
+        }
+        list->at_bytes = 0;
+        list->has_waiting = false;
+    }
+    return 0;
+}
