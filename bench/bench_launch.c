@@ -61,11 +61,13 @@ apply_settings(const struct job *job)
         (void)setenv("HUMA_BENCH_SAMPLED", "1", 1);
 }
 
-/* The child's side of a fork: signals as the caller had them, a group of its own. */
+/* The child's side of a fork: signals as the caller had them, a group of its own, no life without
+ * its parent. */
 static void
 become_child(const sigset_t *old_signals)
 {
     (void)setpgid(0, 0);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)sigprocmask(SIG_SETMASK, old_signals, NULL);
 }
 

@@ -76,6 +76,31 @@ large broken 2 not run again after a timeout
 END
 echo "a crash and a timeout are recorded, the rest goes on"
 
+# Interrupted, it writes what there is and leaves no process behind.
+children() { cat "/proc/$1/task/$1/children" 2>/dev/null || :; }
+"$run" --build "$builddir" --rounds 1 --scale 0.001 --no-samples --out stopped \
+    --workloads queue,large "broken=$tmp/broken.so;BROKEN_HANGS=1" >said 2>&1 &
+harness=$! program=
+until [ -n "$program" ]; do
+    sleep 0.1
+    launcher=$(children $harness)
+    [ -z "$launcher" ] || for child in $(children "${launcher%% *}"); do
+        grep -qz '^large' "/proc/$child/cmdline" 2>/dev/null && program=$child
+    done
+    kill -0 $harness 2>/dev/null || { cat said; fail "it ended before it was interrupted"; }
+done
+kill -TERM $harness
+rc=0
+wait $harness || rc=$?
+[ $rc = 1 ] && grep -q '^- interrupted' stopped/tables.md && grep -q '^queue' stopped/runs.tsv ||
+    { cat said; fail "interrupted, it ended with $rc"; }
+for ((i = 0; i < 100; i++)); do
+    grep -qz '^large' "/proc/$program/cmdline" 2>/dev/null || break
+    sleep 0.1
+done
+[ $i -lt 100 ] || fail "a workload lives on after the harness was interrupted"
+echo "interrupted, it writes what there is"
+
 printf '%s\n' before '<!-- figures: begin -->' old '<!-- figures: end -->' after >page.md
 measure 0 all --from all/result.json --markdown page.md
 [ "$(sed -n '1p;$p' page.md)" = $'before\nafter' ] && ! grep -qx old page.md &&
