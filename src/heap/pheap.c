@@ -245,8 +245,8 @@ find_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct p
     return 0;
 }
 
-/* The lowest of the regions kept last: a heap that fills up from below leaves the fewest holes. NULL
- * if none is kept. */
+/* The lowest of the regions kept last: what fills up from below leaves the fewest holes. NULL if
+ * none is kept. */
 static struct hm_region *
 pick_kept(const struct hm_heap *heap)
 {

@@ -43,8 +43,8 @@
 #define IDLE_SHARE 4
 #define IDLE_EPOCHS 8
 
-/* A huge page may be split if more than this share of it is free in one run; and no more than so many are,
- * since each takes two of vm.max_map_count. */
+/* A huge page may be split if more than this share of it is free in one run. No more than so many
+ * are: each takes two of vm.max_map_count. */
 #define SPLIT_SHARE 8
 #define SPLIT_MAX 8192
 
