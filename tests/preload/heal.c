@@ -4,6 +4,7 @@
  *
  *   heal small    a heap of small blocks
  *   heal mapped   one block with a mapping of its own
+ *   heal refill   khugepaged does not fill up again what malloc_trim gave back (tests/live)
  *
  * Healing takes a share of the time that passes, so the program goes on for up to ROUNDS rounds
  * with a short sleep in each, and ends as soon as it sees what it waits for.
@@ -13,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -109,6 +111,82 @@ fork_child(pid_t *out_pid)
     return ends[1];
 }
 
+/* --- khugepaged ------------------------------------------------------------------------------- */
+
+static unsigned long
+full_scans(void)
+{
+    char text[32] = "";
+    int fd = open("/sys/kernel/mm/transparent_hugepage/khugepaged/full_scans", O_RDONLY);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+
+    expect(n > 0, "full_scans");
+    (void)close(fd);
+    return strtoul(text, NULL, 10);
+}
+
+/* Let khugepaged go through all processes some times. */
+static void
+await_scans(void)
+{
+    unsigned long goal = full_scans() + 3;
+
+    for (int round = 0; full_scans() < goal; round++) {
+        if (round == ROUNDS) {
+            (void)printf("khugepaged does not run\n");
+            exit(SKIPPED);
+        }
+        (void)usleep(1000);
+    }
+}
+
+/* Base pages that were advised late: khugepaged joins them, if it does anything at all. */
+static char *
+map_bait(size_t len_bytes)
+{
+    char *area = mmap(NULL, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    expect(area != MAP_FAILED, "mmap");
+    expect(madvise(area, len_bytes, MADV_NOHUGEPAGE) == 0, "MADV_NOHUGEPAGE");
+    for (size_t i = 0; i < len_bytes; i += 4096 * 2)
+        area[i] = 1;
+    expect(madvise(area, len_bytes, MADV_HUGEPAGE) == 0, "MADV_HUGEPAGE");
+    return area;
+}
+
+static int
+watch_khugepaged(void)
+{
+    enum { BAIT_BYTES = 16 << 20, STRETCH_BLOCKS = 400 };
+    struct hm_smaps full;
+    struct hm_smaps trimmed;
+    struct hm_smaps later;
+    size_t bait_kib = BAIT_BYTES >> 10;
+
+    for (size_t i = 0; i < BLOCK_COUNT; i++)
+        replace(i);
+    expect(hm_smaps_read(&full) == 0, "smaps_rollup");
+    for (size_t i = 0; i < BLOCK_COUNT; i++)
+        if (i / STRETCH_BLOCKS % 4 != 0)
+            free(blocks[i]);
+    (void)malloc_trim(0);
+    (void)map_bait(BAIT_BYTES);
+    expect(hm_smaps_read(&trimmed) == 0, "smaps_rollup");
+    expect(trimmed.rss_kib <= full.rss_kib / 2, "%lu of %lu KiB resident", trimmed.rss_kib,
+           full.rss_kib);
+    await_scans();
+    expect(hm_smaps_read(&later) == 0, "smaps_rollup");
+    (void)printf("full %lu KiB, trimmed %lu, later %lu; on huge pages %lu, %lu, %lu\n",
+                 full.rss_kib, trimmed.rss_kib, later.rss_kib, full.anon_huge_kib,
+                 trimmed.anon_huge_kib, later.anon_huge_kib);
+    if (later.anon_huge_kib < trimmed.anon_huge_kib + bait_kib / 2) {
+        (void)printf("khugepaged did not even take the bait\n");
+        return SKIPPED;
+    }
+    /* Half of the bait was missing. */
+    return later.rss_kib <= trimmed.rss_kib + bait_kib / 2 + 4096 ? 0 : 1;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -121,6 +199,8 @@ main(int argc, char **argv)
     int round;
 
     skip_if_it_cannot_be();
+    if (argc > 1 && strcmp(argv[1], "refill") == 0)
+        return watch_khugepaged();
     for (size_t i = 0; i < BLOCK_COUNT; i++)
         replace(i);
     if (is_mapped) {
