@@ -16,7 +16,7 @@ def mixed(number):
     return (number * 2654435761 + 40503) % 4294967296
 
 
-def sql(row_count):
+def sql(row_count, memory_script):
     """Rows, indexes, a join, updates, deletes; all dropped at the end."""
     yield "CREATE TABLE item(id INTEGER PRIMARY KEY, grp INTEGER, name TEXT, body BLOB);"
     yield "BEGIN;"
@@ -35,7 +35,7 @@ def sql(row_count):
     yield "VACUUM;"
     yield "SELECT count(*) FROM (SELECT row_number() OVER (PARTITION BY grp ORDER BY name) FROM item);"
     yield "DROP TABLE item;"
-    yield ".shell sed -n 's/^VmRSS:[ \\t]*\\([0-9]*\\).*/final\\trss_kib=\\1/p' /proc/$PPID/status"
+    yield ".shell sh '%s' $PPID" % memory_script
 
 
 CXX_HEAD = """#include <algorithm>

@@ -57,14 +57,12 @@ def derive(row):
     samples = row["samples"]
     if "rss_kib" in final:
         row["final_rss_kib"] = final["rss_kib"]
-    elif samples:
-        row["final_rss_kib"] = samples[-1][1]
     if not samples:
         return
     steady = [s for s in samples if s[0] >= row["wall_s"] / 2] or samples[-1:]
     row["coverage"] = statistics.median(share(s[2], s[1]) for s in steady)
-    row["coverage_final"] = (share(final["huge_kib"], final["rss_kib"]) if "huge_kib" in final
-                             else share(samples[-1][2], samples[-1][1]))
+    if "huge_kib" in final:
+        row["coverage_final"] = share(final["huge_kib"], final["rss_kib"])
     row["peak_hugetlb_kib"] = max(s[3] for s in samples)
     row["peak_pte_kib"] = max(s[4] for s in samples)
     row["peak_rss_kib"] = max([row["peak_rss_kib"] + row["peak_hugetlb_kib"]]

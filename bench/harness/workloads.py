@@ -80,7 +80,8 @@ def python3(context):
 
 
 def sqlite(context):
-    name = inputs.write(context.work_dir, "table.sql", inputs.sql(context.count(400000, 100)))
+    name = inputs.write(context.work_dir, "table.sql", 
+                        inputs.sql(context.count(400000, 100), context.script("memory.sh")))
     return Run([need("sqlite3"), "-bail", ":memory:", ".read " + name])
 
 
@@ -98,7 +99,8 @@ def redis(context):
     socket = os.path.join(context.work_dir, "redis.sock")
     if len(socket) > 100:
         raise Missing("the name %s is too long for a socket: choose another --out" % socket)
-    companion = "sh '%s' '%s' '%s' '%s'" % (context.script("redis.sh"), client, socket, commands)
+    companion = "sh '%s' '%s' '%s' '%s' '%s'" % (
+        context.script("redis.sh"), client, socket, commands, context.script("memory.sh"))
     return Run([server, "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no",
                 "--dir", context.work_dir, "--daemonize", "no", "--loglevel", "warning"],
                companion=companion, is_jemalloc_linked=needs_jemalloc(server))
