@@ -71,7 +71,7 @@ def derive(row):
 
 def touch_mib(workload, scale):
     """How much memory to touch before."""
-    return max(workload.least_mib, int(workload.touch_mib * min(1, scale)))
+    return max(workload.least_mib, int(workload.touch_mib * min(1, scale / workload.full_at)))
 
 
 class Runner:

@@ -15,14 +15,17 @@ class Workload:
     program    one of bench's own, in the build folder; or None
     touch_mib  about what it needs at full size
     least_mib  about what it needs at any size
+    full_at    the scale from which on it needs all of it
     prepare    for real programs: (context) -> Run
     """
 
-    def __init__(self, name, text, touch_mib, program=None, prepare=None, least_mib=1):
+    def __init__(self, name, text, touch_mib, program=None, prepare=None, least_mib=1,
+                 full_at=1.0):
         self.name = name
         self.text = text
         self.touch_mib = touch_mib
         self.least_mib = least_mib
+        self.full_at = full_at
         self.program = program
         self.prepare = prepare
 
@@ -119,7 +122,7 @@ ALL = (
     Workload("server", "8 threads, 10^4 slots each, handed to successor threads", 160, "bench_threads"),
     Workload("queue", "one producer, one consumer, 64-1024 B", 32, "bench_threads"),
     Workload("batch", "10^5 blocks freed newest first, oldest first, at random", 160, "bench_batch"),
-    Workload("large", "1-64 MiB swinging, 16 live", 800, "bench_large", least_mib=300),
+    Workload("large", "1-64 MiB swinging, 16 live", 800, "bench_large", least_mib=150, full_at=0.05),
     Workload("realloc", "1 MiB to 1 GiB in steps of 1 MiB", 1200, "bench_large"),
     Workload("index", "nodes of 24-1000 B, 2 GiB, 10^7 look-ups, 75 % freed, refilled", 2400,
              "bench_index"),
