@@ -227,6 +227,10 @@ hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, size
 bool
 hm_backing_wants_huge(struct hm_backing *backing, size_t heap_bytes)
 {
+    /* Small processes ask again and again, and the answer is always the same. */
+    if (heap_bytes < backing->conf->huge_start_bytes
+        && hm_chain_has(&backing->conf->backing, HM_BACKING_4K))
+        return false;
     return pick_for(backing, hm_region_bytes(&backing->geom), heap_bytes).kind == HM_BACKING_THP;
 }
 

@@ -15,11 +15,69 @@
 #define HM_BITMAP_WORDS(bit_count) (((bit_count) + 63) / 64)
 #define HM_BITMAP_NONE SIZE_MAX
 
-void hm_bitmap_set_run(uint64_t *bits, size_t first_idx, size_t run_count);
-void hm_bitmap_clear_run(uint64_t *bits, size_t first_idx, size_t run_count);
+HM_INLINE void
+hm_bitmap_set(uint64_t *bits, size_t idx)
+{
+    bits[idx / 64] |= (uint64_t)1 << idx % 64;
+}
 
-/* Number of set bits among `run_count` bits from `first_idx` on. */
-size_t hm_bitmap_count_run(const uint64_t *bits, size_t first_idx, size_t run_count);
+HM_INLINE void
+hm_bitmap_clear(uint64_t *bits, size_t idx)
+{
+    bits[idx / 64] &= ~((uint64_t)1 << idx % 64);
+}
+
+/* Ones for the bits [from, from + count) of one word; count is 1 .. 64. */
+HM_INLINE uint64_t
+hm_bitmap_mask(size_t from, size_t count)
+{
+    return (UINT64_MAX >> (64 - count)) << from;
+}
+
+/* Whether a run lies within one word, as most do. */
+HM_INLINE bool
+hm_bitmap_in_word(size_t first_idx, size_t run_count)
+{
+    return run_count - 1 < 64 - first_idx % 64;
+}
+
+void hm_bitmap_set_run_slow(uint64_t *bits, size_t first_idx, size_t run_count);
+void hm_bitmap_clear_run_slow(uint64_t *bits, size_t first_idx, size_t run_count);
+size_t hm_bitmap_count_run_slow(const uint64_t *bits, size_t first_idx, size_t run_count);
+
+HM_INLINE void
+hm_bitmap_set_run(uint64_t *bits, size_t first_idx, size_t run_count)
+{
+    if (HM_LIKELY(hm_bitmap_in_word(first_idx, run_count)))
+        bits[first_idx / 64] |= hm_bitmap_mask(first_idx % 64, run_count);
+    else
+        hm_bitmap_set_run_slow(bits, first_idx, run_count);
+}
+
+HM_INLINE void
+hm_bitmap_clear_run(uint64_t *bits, size_t first_idx, size_t run_count)
+{
+    if (HM_LIKELY(hm_bitmap_in_word(first_idx, run_count)))
+        bits[first_idx / 64] &= ~hm_bitmap_mask(first_idx % 64, run_count);
+    else
+        hm_bitmap_clear_run_slow(bits, first_idx, run_count);
+}
+
+/* Number of set bits among `run_count` bits from `first_idx` on: mostly none or all of them. */
+HM_INLINE size_t
+hm_bitmap_count_run(const uint64_t *bits, size_t first_idx, size_t run_count)
+{
+    if (HM_LIKELY(hm_bitmap_in_word(first_idx, run_count))) {
+        uint64_t mask = hm_bitmap_mask(first_idx % 64, run_count);
+        uint64_t word = bits[first_idx / 64] & mask;
+
+        if (word == 0)
+            return 0;
+        if (word == mask)
+            return run_count;
+    }
+    return hm_bitmap_count_run_slow(bits, first_idx, run_count);
+}
 
 /* First index >= from_idx whose bit is set (or clear); bit_count if there is none. */
 size_t hm_bitmap_next_set(const uint64_t *bits, size_t bit_count, size_t from_idx);

@@ -66,26 +66,67 @@ hm_extent_note(struct hm_extent *extent, const struct hm_range *range, size_t to
         extent->tail_idx = to_idx;
 }
 
+/* Clear bits on both sides of [page_idx, end_idx). */
+static void
+look_around(const struct hm_region *region, uint32_t page_count, uint32_t page_idx,
+            uint32_t end_idx, uint32_t out_pages[2])
+{
+    if (region->used_pages == 0) {
+        out_pages[0] = page_idx;
+        out_pages[1] = page_count - end_idx;
+        return;
+    }
+    out_pages[0] = (uint32_t)hm_bitmap_trailing_clear(region->bits, page_idx);
+    out_pages[1] = (uint32_t)hm_bitmap_next_set(region->bits, page_count, end_idx) - end_idx;
+}
+
+/* The longest run after pages were taken out of a run of run_pages, and part_pages of it are left
+ * in one piece at most. It is as before if another run was longer, and it is that piece if all
+ * other free pages together are fewer. */
+static void
+shorten_longest(struct hm_region *region, uint32_t page_count, uint32_t run_pages,
+                uint32_t part_pages)
+{
+    uint32_t other_pages = page_count - region->used_pages - part_pages;
+
+    if (run_pages < region->longest_free_pages)
+        return;
+    if (part_pages >= other_pages)
+        region->longest_free_pages = part_pages;
+    else
+        region->longest_free_pages
+            = (uint32_t)hm_bitmap_longest_clear_run(region->bits, page_count);
+}
+
 uint32_t
 hm_region_take(struct hm_region *region, uint32_t page_count, uint32_t page_idx, uint32_t len_pages)
 {
     uint64_t *dirty = hm_region_dirty_bits(region, page_count);
     uint32_t were_dirty = (uint32_t)hm_bitmap_count_run(dirty, page_idx, len_pages);
+    uint32_t side_pages[2];
 
     hm_assert(hm_bitmap_count_run(region->bits, page_idx, len_pages) == 0);
+    look_around(region, page_count, page_idx, page_idx + len_pages, side_pages);
     hm_bitmap_set_run(region->bits, page_idx, len_pages);
     hm_bitmap_set_run(dirty, page_idx, len_pages);
     region->used_pages += len_pages;
     region->dirty_pages += len_pages - were_dirty;
-    region->longest_free_pages = (uint32_t)hm_bitmap_longest_clear_run(region->bits, page_count);
+    shorten_longest(region, page_count, side_pages[0] + len_pages + side_pages[1],
+                    side_pages[0] > side_pages[1] ? side_pages[0] : side_pages[1]);
     return were_dirty;
 }
 
 void
 hm_region_give(struct hm_region *region, uint32_t page_count, uint32_t page_idx, uint32_t len_pages)
 {
+    uint32_t side_pages[2];
+    uint32_t run_pages;
+
     hm_assert(hm_bitmap_count_run(region->bits, page_idx, len_pages) == len_pages);
     hm_bitmap_clear_run(region->bits, page_idx, len_pages);
     region->used_pages -= len_pages;
-    region->longest_free_pages = (uint32_t)hm_bitmap_longest_clear_run(region->bits, page_count);
+    look_around(region, page_count, page_idx, page_idx + len_pages, side_pages);
+    run_pages = side_pages[0] + len_pages + side_pages[1];
+    if (run_pages > region->longest_free_pages)
+        region->longest_free_pages = run_pages;
 }
