@@ -31,13 +31,13 @@ no_memory(void)
 
 /* A block over the size classes. errno is as before unless there is no memory. */
 static void *
-alloc_large(size_t size_bytes, size_t align_bytes, bool *out_is_zero)
+alloc_large(size_t size_bytes, size_t align_bytes, struct hm_stale *out_stale)
 {
     int saved_errno = errno;
     void *mem = NULL;
 
     if (hm_process_attach() != NULL || hm_process_start())
-        mem = hm_large_alloc(&hm_process.heap, size_bytes, align_bytes, out_is_zero);
+        mem = hm_large_alloc(&hm_process.heap, size_bytes, align_bytes, out_stale);
     if (mem == NULL)
         return no_memory();
     errno = saved_errno;
@@ -250,20 +250,30 @@ hm_free_sized(void *ptr, size_t size_bytes)
 
 /* --- calloc ----------------------------------------------------------------------------------- */
 
+/* Memory that is fresh from the kernel is not touched. */
+static HM_NOINLINE void *
+calloc_large(size_t size_bytes)
+{
+    struct hm_stale stale;
+    char *mem = alloc_large(size_bytes, ALIGN_MIN_BYTES, &stale);
+
+    if (mem != NULL)
+        memset(mem + stale.from_off, 0, stale.to_off - stale.from_off);
+    return mem;
+}
+
 HM_EXPORT void *
 calloc(size_t nmemb, size_t size)
 {
     size_t size_bytes;
-    bool is_zero = false;
     void *mem;
 
     if (__builtin_mul_overflow(nmemb, size, &size_bytes))
         return no_memory();
-    if (size_bytes <= HM_SMALL_MAX_BYTES)
-        mem = malloc(size_bytes);
-    else
-        mem = alloc_large(size_bytes, ALIGN_MIN_BYTES, &is_zero);
-    if (mem != NULL && !is_zero)
+    if (size_bytes > HM_SMALL_MAX_BYTES)
+        return calloc_large(size_bytes);
+    mem = malloc(size_bytes);
+    if (mem != NULL)
         memset(mem, 0, size_bytes);
     return mem;
 }
@@ -282,19 +292,23 @@ span_of(uintptr_t addr, const char *call)
     return span;
 }
 
-/* A block that is to shrink stays as it is when there is no memory for a smaller one. */
+/* A large block that outgrew its pages may go on growing. One that is to shrink stays as it is when
+ * there is no memory for a smaller one. */
 static void *
-move_block(void *ptr, size_t old_bytes, size_t new_bytes)
+move_block(const struct hm_span *span, void *ptr, size_t old_bytes, size_t new_bytes)
 {
     int saved_errno = errno;
-    void *mem = malloc(new_bytes);
+    bool has_grown = span->kind != HM_SPAN_SLOTS && new_bytes > old_bytes;
+    void *mem
+        = has_grown ? fill_new(
+              hm_large_alloc_grown(&hm_process.heap, new_bytes, new_bytes - old_bytes), new_bytes)
+                    : malloc(new_bytes);
 
-    if (mem == NULL) {
-        if (new_bytes > old_bytes)
-            return NULL;
-        errno = saved_errno;
+    if (mem == NULL && new_bytes > old_bytes)
+        return no_memory();
+    errno = saved_errno;
+    if (mem == NULL)
         return ptr;
-    }
     memcpy(mem, ptr, old_bytes < new_bytes ? old_bytes : new_bytes);
     free(ptr);
     return mem;
@@ -326,7 +340,8 @@ static void *
 move_large(struct hm_span *span, void *ptr, size_t new_bytes)
 {
     size_t old_bytes = span->slot_bytes;
-    void *mem = hm_large_obtain(&hm_process.heap, new_bytes);
+    size_t step_bytes = new_bytes > old_bytes ? new_bytes - old_bytes : 0;
+    void *mem = hm_large_obtain(&hm_process.heap, new_bytes, step_bytes);
 
     if (mem == NULL)
         return new_bytes <= old_bytes ? ptr : NULL;
@@ -379,7 +394,7 @@ realloc(void *ptr, size_t size)
         if (mem != NULL)
             return mem;
     }
-    return move_block(ptr, room_bytes, size);
+    return move_block(span, ptr, room_bytes, size);
 }
 
 HM_EXPORT void *

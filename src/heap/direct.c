@@ -103,31 +103,59 @@ move(struct hm_heap *heap, const struct hm_mapping *map, size_t new_bytes, uintp
 /* In place if that can be. It is moved only for want of room: whatever else the kernel objects to,
  * it would object to again, and some kernels only after they have unmapped the target. */
 static int
-resize_once(struct hm_heap *heap, const struct hm_mapping *map, size_t new_bytes,
-            uintptr_t *out_addr)
+resize_once(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_bytes, size_t more_bytes)
 {
-    int rc = heap->os->remap(heap->os->ctx, map->addr, map->len_bytes, 0, new_bytes);
+    const struct hm_os *os = heap->os;
+    size_t got_bytes = new_bytes;
+    uintptr_t addr = inout_map->addr;
+    int rc = os->remap(os->ctx, addr, inout_map->len_bytes, 0, new_bytes);
 
+    if (rc == -ENOMEM && more_bytes > 0) {
+        rc = move(heap, inout_map, new_bytes + more_bytes, &addr);
+        got_bytes = rc == 0 ? new_bytes + more_bytes : new_bytes;
+    }
     if (rc == -ENOMEM)
-        return move(heap, map, new_bytes, out_addr);
-    *out_addr = map->addr;
-    return rc;
+        rc = move(heap, inout_map, new_bytes, &addr);
+    if (rc != 0)
+        return rc;
+    heap->direct_bytes += got_bytes - inout_map->len_bytes;
+    heap->direct_kind_bytes[inout_map->kind] += got_bytes - inout_map->len_bytes;
+    inout_map->addr = addr;
+    inout_map->len_bytes = got_bytes;
+    return 0;
+}
+
+/* A mapping that began below the start of huge pages gets them once it has grown beyond. In one
+ * piece, so that it stays one VMA; the pages that it has stay what they are. */
+static void
+promote(struct hm_heap *heap, struct hm_mapping *inout_map)
+{
+    struct hm_range range = { .addr = inout_map->addr,
+                              .len_bytes = inout_map->len_bytes,
+                              .advised = inout_map->kind };
+
+    if (inout_map->kind != HM_BACKING_4K
+        || !hm_backing_wants_huge(&heap->backing, hm_heap_bytes(heap))
+        || hm_backing_advise(&heap->backing, &range, HM_BACKING_THP) != 0)
+        return;
+    heap->direct_kind_bytes[HM_BACKING_4K] -= inout_map->len_bytes;
+    heap->direct_kind_bytes[HM_BACKING_THP] += inout_map->len_bytes;
+    inout_map->kind = HM_BACKING_THP;
+    hm_mapped_add(heap, inout_map->addr, inout_map->len_bytes);
 }
 
 int
-hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_bytes)
+hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_bytes,
+                 size_t more_bytes)
 {
-    uintptr_t addr;
-    int rc = resize_once(heap, inout_map, new_bytes, &addr);
+    uintptr_t before_addr = inout_map->addr;
+    int rc = resize_once(heap, inout_map, new_bytes, more_bytes);
 
     if (rc != 0 && hm_extent_make_room(heap, rc))
-        rc = resize_once(heap, inout_map, new_bytes, &addr);
+        rc = resize_once(heap, inout_map, new_bytes, 0);
     if (rc != 0)
         return -ENOMEM;
-    heap->direct_bytes += new_bytes - inout_map->len_bytes;
-    heap->direct_kind_bytes[inout_map->kind] += new_bytes - inout_map->len_bytes;
-    hm_mapped_move(heap, inout_map->addr, addr, new_bytes);
-    inout_map->addr = addr;
-    inout_map->len_bytes = new_bytes;
+    hm_mapped_move(heap, before_addr, inout_map->addr, inout_map->len_bytes);
+    promote(heap, inout_map);
     return 0;
 }

@@ -8,10 +8,13 @@
 
 #include "heap/heap.h"
 
-/* Blocks from this size on get a mapping of their own: a tail that no huge page fits is at most a
- * sixteenth of it where huge pages have 2 MiB, and realloc can move its pages instead of its
- * bytes. */
-#define HM_DIRECT_MIN_BYTES (32 * HM_MIB)
+/* Blocks from this size on get a mapping of their own, a little above a round 256 MiB. Below, runs
+ * of the page heap serve them from regions that were kept. */
+#define HM_DIRECT_MIN_BYTES (272 * HM_MIB)
+
+/* The same for blocks that realloc has moved already, because they grow: a mapping can be made
+ * longer, and its pages moved, without a byte being copied. */
+#define HM_GROWN_MIN_BYTES (4 * HM_MIB)
 
 struct hm_mapping {
     uintptr_t addr;
@@ -29,7 +32,10 @@ int hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
 void hm_direct_unmap(struct hm_heap *heap, const struct hm_mapping *map);
 
 /* Resize, in place or by moving pages, and prepare the pagemap for the new address. Returns 0, or
- * -ENOMEM and nothing changed. */
-int hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_bytes);
+ * -ENOMEM and nothing changed.
+ *   more_bytes  if it has to be moved: so much longer than new_bytes it may become, so that it need
+ *               not be moved again soon */
+int hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_bytes,
+                     size_t more_bytes);
 
 #endif

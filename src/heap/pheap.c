@@ -30,6 +30,21 @@
 /* Look at so many kept regions before one is opened. */
 #define KEPT_CHOICE 64
 
+/* --- page indices in an extent ---------------------------------------------------------------- */
+
+/* Which region a page lies in, and which page of that it is. */
+static size_t
+region_of(const struct hm_heap *heap, size_t page_idx)
+{
+    return page_idx >> (heap->geom.region_shift - heap->geom.page_shift);
+}
+
+static size_t
+page_of(const struct hm_heap *heap, size_t page_idx)
+{
+    return page_idx & (heap->region_pages - 1);
+}
+
 /* --- lists ------------------------------------------------------------------------------------ */
 
 void
@@ -135,11 +150,11 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
 
     out_run->addr = extent->addr + (page_idx << heap->geom.page_shift);
     out_run->len_pages = len_pages;
-    out_run->region = region_at(heap, extent, page_idx / heap->region_pages);
+    out_run->region = region_at(heap, extent, region_of(heap, page_idx));
     heap->used_pages += len_pages;
     while (left_pages > 0) {
-        struct hm_region *region = region_at(heap, extent, page_idx / heap->region_pages);
-        size_t in_region_idx = page_idx % heap->region_pages;
+        struct hm_region *region = region_at(heap, extent, region_of(heap, page_idx));
+        size_t in_region_idx = page_of(heap, page_idx);
         size_t part_pages = heap->region_pages - in_region_idx;
         uint32_t were_dirty;
 
@@ -154,6 +169,12 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
             hm_heal_note(heap, region);
         } else {
             heap->huge_free_pages -= part_pages;
+        }
+        if (were_dirty > 0) {
+            if (dirty_pages == 0)
+                out_run->stale_addr = region->addr + (in_region_idx << heap->geom.page_shift);
+            out_run->stale_end_addr
+                = region->addr + ((in_region_idx + part_pages) << heap->geom.page_shift);
         }
         dirty_pages += were_dirty;
         page_idx += part_pages;
@@ -189,7 +210,7 @@ place_across(const struct hm_heap *heap, const struct hm_extent *extent,
     size_t align_bytes = align_pages << heap->geom.page_shift;
     uintptr_t addr;
 
-    if (len_pages % heap->region_pages != 0) {
+    if (page_of(heap, len_pages) != 0) {
         if (free_regions.from_idx > 0)
             start_idx -= hm_bitmap_trailing_clear(
                 hm_extent_region(extent, free_regions.from_idx - 1)->bits, heap->region_pages);
@@ -235,7 +256,7 @@ find_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct p
             break;
     }
     if (extent == NULL) {
-        extent = hm_extent_add(heap, (len_pages + heap->region_pages - 1) / heap->region_pages);
+        extent = hm_extent_add(heap, region_of(heap, len_pages + heap->region_pages - 1));
         if (extent == NULL)
             return -ENOMEM;
         out_place->page_idx = search_across(heap, extent, len_pages, align_pages);
@@ -284,8 +305,8 @@ take_new(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct hm_r
     struct place place = { 0 };
 
     if (find_new(heap, len_pages, align_pages, &place) != 0
-        || open_regions(heap, place.extent, place.page_idx / heap->region_pages,
-                        (place.page_idx + len_pages - 1) / heap->region_pages + 1, heap_bytes)
+        || open_regions(heap, place.extent, region_of(heap, place.page_idx),
+                        region_of(heap, place.page_idx + len_pages - 1) + 1, heap_bytes)
                != 0)
         return -ENOMEM;
     take_pages(heap, place.extent, place.page_idx, len_pages, out_run);
@@ -330,18 +351,41 @@ hm_pheap_fit_pages(const struct hm_heap *heap, size_t min_pages, size_t len_page
     return fit_pages > 0 ? fit_pages : len_pages;
 }
 
+/* Whether the pages [page_idx, end_idx) of an extent are free, in regions open or not. */
+static bool
+is_free(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size_t end_idx)
+{
+    if (end_idx > extent->region_count * heap->region_pages)
+        return false;
+    while (page_idx < end_idx) {
+        struct hm_region *region = region_at(heap, extent, region_of(heap, page_idx));
+        size_t in_region_idx = page_of(heap, page_idx);
+        size_t part_pages = heap->region_pages - in_region_idx;
+
+        if (part_pages > end_idx - page_idx)
+            part_pages = end_idx - page_idx;
+        if (hm_bitmap_next_set(region->bits, in_region_idx + part_pages, in_region_idx)
+            != in_region_idx + part_pages)
+            return false;
+        page_idx += part_pages;
+    }
+    return true;
+}
+
 bool
 hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t end_addr,
                 size_t more_pages)
 {
+    size_t heap_bytes = hm_heap_bytes(heap) + hm_pages_to_bytes(&heap->geom, more_pages);
     struct hm_extent *extent = region->extent;
     size_t page_idx = (end_addr - extent->addr) >> heap->geom.page_shift;
-    struct hm_region *last = hm_extent_region(extent, (page_idx - 1) / heap->region_pages);
-    size_t in_region_idx = (page_idx - 1) % heap->region_pages + 1;
+    size_t end_idx = page_idx + more_pages;
     struct hm_run run;
 
-    if (more_pages > heap->region_pages - in_region_idx
-        || hm_bitmap_count_run(last->bits, in_region_idx, more_pages) != 0)
+    if (!is_free(heap, extent, page_idx, end_idx)
+        || open_regions(heap, extent, region_of(heap, page_idx), region_of(heap, end_idx - 1) + 1,
+                        heap_bytes)
+               != 0)
         return false;
     take_pages(heap, extent, page_idx, more_pages, &run);
     return true;
@@ -375,10 +419,10 @@ hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
     heap->used_pages -= len_pages;
     hm_demand_note(&heap->demand, heap->used_pages);
     while (len_pages > 0) {
-        size_t in_region_idx = page_idx % heap->region_pages;
+        size_t in_region_idx = page_of(heap, page_idx);
         size_t part_pages = heap->region_pages - in_region_idx;
 
-        region = region_at(heap, extent, page_idx / heap->region_pages);
+        region = region_at(heap, extent, region_of(heap, page_idx));
         if (part_pages > len_pages)
             part_pages = len_pages;
         hm_fit_unlink(heap, region);

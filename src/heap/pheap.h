@@ -13,6 +13,8 @@ struct hm_run {
     size_t len_pages;
     struct hm_region *region; /* where it starts */
     bool is_zero;             /* every byte reads as zero */
+    uintptr_t stale_addr;     /* if not: all that may not lies from here on, */
+    uintptr_t stale_end_addr; /* ... and before this */
 };
 
 /* Take a run of contiguous pages.
@@ -37,8 +39,9 @@ void hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t add
  * longest free run in those that are, if that has min_pages. */
 size_t hm_pheap_fit_pages(const struct hm_heap *heap, size_t min_pages, size_t len_pages);
 
-/* Lengthen a run in place by `more_pages`, if they are free and in the region where the run ends.
- * Returns false, and does nothing, if they are not. */
+/* Lengthen a run in place by `more_pages`, at least one, if they are free and in the extent.
+ * Returns false if they are not, or there is no memory: nothing changed then, except for regions
+ * that were opened on the way and are kept as empty. */
 bool hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t end_addr,
                      size_t more_pages);
 

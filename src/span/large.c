@@ -11,55 +11,119 @@
 /* The alignment of malloc, as far as the cutoff goes. */
 #define MALLOC_ALIGN_BYTES ((size_t)16)
 
+/* The share of a mapping that may be unused behind its block. */
+#define TAIL_SHARE 32
+
+/* ... and of one whose block shrinks: to cut it splits a huge page. */
+#define SHRUNK_TAIL_SHARE 8
+
+/* A mapping that had to be moved to grow gets this share of its length on top, to be used when it
+ * grows again. */
+#define MOVED_SPARE_SHARE 2
+
 static bool
 is_direct(const struct hm_span *span)
 {
     return span->charge.mapped_bytes != 0;
 }
 
+/* The program may use what it has asked for, in whole pages: what a mapping has beyond that is for
+ * growing. */
 static void
-enter(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t len_pages)
+set_asked(const struct hm_heap *heap, struct hm_span *span, size_t asked_pages)
+{
+    span->asked_pages = asked_pages;
+    span->slot_bytes = hm_pages_to_bytes(&heap->geom, asked_pages);
+    span->end_addr = span->base + span->slot_bytes;
+}
+
+static void
+enter(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t len_pages,
+      size_t asked_pages)
 {
     hm_store(&span->owner, 0);
     hm_store(&span->home, NULL);
     span->base = addr;
-    span->end_addr = addr + hm_pages_to_bytes(&heap->geom, len_pages);
     span->len_pages = len_pages;
-    span->slot_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
+    set_asked(heap, span, asked_pages);
     span->charge = (struct hm_charge){ 0 };
     hm_list_add_last(&heap->spans, &span->all_link);
     heap->span_count++;
 }
 
-static int
-take_pages(struct hm_heap *heap, struct hm_span *span, size_t len_pages, size_t align_bytes,
-           bool *out_is_zero)
+/* What a block is allocated for. */
+struct wish {
+    size_t size_bytes;
+    size_t align_bytes;
+    bool may_be_direct;
+    size_t step_bytes; /* a block that realloc moves because it grows: by so much; else 0 */
+};
+
+/* A tail that no huge page fits would lie on base pages; so a mapping has whole regions, if what is
+ * unused of the last one is little, or another step of growth will use it. */
+static size_t
+mapping_bytes(const struct hm_heap *heap, size_t len_bytes, size_t step_bytes)
 {
-    size_t align_pages = hm_bytes_to_pages_up(&heap->geom, align_bytes);
+    size_t whole_bytes = hm_align_up(len_bytes, hm_region_bytes(&heap->geom));
+    size_t spare_bytes = len_bytes / TAIL_SHARE;
+
+    if (spare_bytes < step_bytes)
+        spare_bytes = step_bytes;
+    return whole_bytes - len_bytes <= spare_bytes ? whole_bytes : len_bytes;
+}
+
+static bool
+wants_mapping(const struct hm_heap *heap, const struct wish *wish, size_t len_bytes)
+{
+    return len_bytes >= HM_DIRECT_MIN_BYTES
+           || (wish->step_bytes != 0 && len_bytes >= HM_GROWN_MIN_BYTES)
+           || wish->align_bytes > hm_region_bytes(&heap->geom);
+}
+
+static int
+take_mapping(struct hm_heap *heap, struct hm_span *span, const struct wish *wish, size_t len_bytes)
+{
+    size_t map_bytes = len_bytes;
     struct hm_mapping map;
+
+    if (len_bytes >= HM_GROWN_MIN_BYTES)
+        map_bytes = mapping_bytes(heap, len_bytes, wish->step_bytes);
+    if (hm_direct_map(heap, map_bytes, wish->align_bytes, &map) != 0)
+        return -1;
+    span->kind = HM_SPAN_MAPPED;
+    span->region = NULL;
+    span->backing = (uint8_t)map.kind;
+    enter(heap, span, map.addr, hm_bytes_to_pages_up(&heap->geom, map_bytes),
+          hm_bytes_to_pages_up(&heap->geom, len_bytes));
+    return 0;
+}
+
+static int
+take_pages(struct hm_heap *heap, struct hm_span *span, const struct wish *wish, size_t len_pages,
+           struct hm_stale *out_stale)
+{
+    size_t len_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
     struct hm_run run;
 
-    if (hm_pages_to_bytes(&heap->geom, len_pages) >= HM_DIRECT_MIN_BYTES
-        || align_bytes > hm_region_bytes(&heap->geom)) {
-        if (hm_direct_map(heap, hm_pages_to_bytes(&heap->geom, len_pages), align_bytes, &map)
-            == 0) {
-            span->kind = HM_SPAN_MAPPED;
-            span->region = NULL;
-            span->backing = (uint8_t)map.kind;
-            *out_is_zero = true;
-            enter(heap, span, map.addr, len_pages);
+    if (wants_mapping(heap, wish, len_bytes)) {
+        if (take_mapping(heap, span, wish, len_bytes) == 0)
             return 0;
-        }
         /* Where the kernel gives no mapping any more, the heap may still hold address space. */
-        if (align_bytes > hm_region_bytes(&heap->geom))
+        if (wish->align_bytes > hm_region_bytes(&heap->geom))
             return -1;
     }
-    if (hm_pheap_take(heap, len_pages, align_pages, &run) != 0)
+    if (hm_pheap_take(heap, len_pages, hm_bytes_to_pages_up(&heap->geom, wish->align_bytes), &run)
+        != 0)
         return -1;
     span->kind = HM_SPAN_RUN;
     span->region = run.region;
-    *out_is_zero = run.is_zero;
-    enter(heap, span, run.addr, len_pages);
+    if (!run.is_zero) {
+        out_stale->from_off = run.stale_addr - run.addr;
+        out_stale->to_off = run.stale_end_addr - run.addr;
+        if (out_stale->to_off > wish->size_bytes)
+            out_stale->to_off = wish->size_bytes;
+    }
+    enter(heap, span, run.addr, len_pages, len_pages);
     return 0;
 }
 
@@ -87,21 +151,19 @@ pages_for(const struct hm_heap *heap, size_t size_bytes)
 }
 
 static struct hm_span *
-alloc_locked(struct hm_heap *heap, size_t size_bytes, size_t align_bytes, bool *out_is_zero)
+alloc_locked(struct hm_heap *heap, const struct wish *wish, struct hm_stale *out_stale)
 {
-    size_t len_pages = pages_for(heap, size_bytes);
+    size_t len_pages = pages_for(heap, wish->size_bytes);
     struct hm_span *span = hm_span_obtain(heap, 0);
 
     if (span == NULL)
         return NULL;
-    if (take_pages(heap, span, len_pages, align_bytes, out_is_zero) != 0) {
+    if (take_pages(heap, span, wish, len_pages, out_stale) != 0) {
         hm_span_recycle(heap, span);
         return NULL;
     }
-    if (hm_pagemap_set(&heap->pagemap, &heap->meta, span->base, 1, span) != 0) {
-        give_pages(heap, span);
-        return NULL;
-    }
+    /* Extents and mappings have the leaves for it. */
+    hm_pagemap_enter(&heap->pagemap, span->base, 1, span);
     return span;
 }
 
@@ -113,39 +175,53 @@ is_absurd(size_t bytes)
 }
 
 static void *
-alloc(struct hm_heap *heap, size_t size_bytes, size_t align_bytes, bool *out_is_zero,
-      bool may_be_direct)
+alloc(struct hm_heap *heap, const struct wish *wish, struct hm_stale *out_stale)
 {
+    size_t size_bytes = wish->size_bytes;
+    size_t align_bytes = wish->align_bytes;
+    struct hm_stale stale = { 0, 0 };
     struct hm_span *span;
     void *mem = NULL;
-    bool is_zero = false;
 
     if (is_absurd(size_bytes) || is_absurd(align_bytes))
         return NULL;
     hm_lock_take(&heap->lock);
-    span = alloc_locked(heap, size_bytes, align_bytes, &is_zero);
+    span = alloc_locked(heap, wish, &stale);
     if (span != NULL) {
         mem = (void *)span->base;
-        if (may_be_direct && hm_cutoff_is_direct(&heap->cutoff, size_bytes, align_bytes))
+        if (wish->may_be_direct && hm_cutoff_is_direct(&heap->cutoff, size_bytes, align_bytes))
             span->charge
                 = hm_cutoff_add(&heap->cutoff, size_bytes, align_bytes, hm_page_bytes(&heap->geom));
     }
     hm_lock_give(&heap->lock);
-    if (mem != NULL && out_is_zero != NULL)
-        *out_is_zero = is_zero;
+    if (out_stale != NULL)
+        *out_stale = stale;
     return mem;
 }
 
 void *
-hm_large_alloc(struct hm_heap *heap, size_t size_bytes, size_t align_bytes, bool *out_is_zero)
+hm_large_alloc(struct hm_heap *heap, size_t size_bytes, size_t align_bytes,
+               struct hm_stale *out_stale)
 {
-    return alloc(heap, size_bytes, align_bytes, out_is_zero, true);
+    struct wish wish = { size_bytes, align_bytes, true, 0 };
+
+    return alloc(heap, &wish, out_stale);
 }
 
 void *
-hm_large_obtain(struct hm_heap *heap, size_t size_bytes)
+hm_large_alloc_grown(struct hm_heap *heap, size_t size_bytes, size_t step_bytes)
 {
-    return alloc(heap, size_bytes, MALLOC_ALIGN_BYTES, NULL, false);
+    struct wish wish = { size_bytes, MALLOC_ALIGN_BYTES, true, step_bytes };
+
+    return alloc(heap, &wish, NULL);
+}
+
+void *
+hm_large_obtain(struct hm_heap *heap, size_t size_bytes, size_t step_bytes)
+{
+    struct wish wish = { size_bytes, MALLOC_ALIGN_BYTES, false, step_bytes };
+
+    return alloc(heap, &wish, NULL);
 }
 
 /* Take heap->lock, and abort if `addr` is no live block: `span` may have been freed since it was
@@ -166,9 +242,26 @@ hm_large_free(struct hm_heap *heap, struct hm_span *span, uintptr_t addr)
     lock_live(heap, span, addr, "free()");
     if (is_direct(span))
         hm_cutoff_remove(&heap->cutoff, &span->charge);
-    (void)hm_pagemap_set(&heap->pagemap, &heap->meta, addr, 1, NULL);
+    hm_pagemap_enter(&heap->pagemap, addr, 1, NULL);
     give_pages(heap, span);
     hm_lock_give(&heap->lock);
+}
+
+/* The length that a mapping needs when its block takes `new_bytes`. */
+static size_t
+resized_bytes(const struct hm_heap *heap, const struct hm_span *span, size_t new_bytes)
+{
+    size_t len_bytes = hm_pages_to_bytes(&heap->geom, span->len_pages);
+    size_t old_bytes = hm_pages_to_bytes(&heap->geom, span->asked_pages);
+    size_t whole_bytes = hm_align_up(new_bytes, hm_region_bytes(&heap->geom));
+
+    if (new_bytes > len_bytes)
+        return mapping_bytes(heap, new_bytes, new_bytes - old_bytes);
+    if (new_bytes >= old_bytes)
+        return len_bytes;
+    if (whole_bytes - new_bytes > new_bytes / SHRUNK_TAIL_SHARE)
+        return new_bytes;
+    return whole_bytes < len_bytes ? whole_bytes : len_bytes;
 }
 
 static bool
@@ -178,12 +271,21 @@ resize_mapping(struct hm_heap *heap, struct hm_span *span, size_t len_pages)
                               .len_bytes = hm_pages_to_bytes(&heap->geom, span->len_pages),
                               .kind = (enum hm_backing_kind)span->backing };
     size_t new_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
+    size_t more_bytes;
 
-    if (new_bytes < HM_DIRECT_MIN_BYTES || hm_direct_resize(heap, &map, new_bytes) != 0)
+    if (new_bytes < HM_GROWN_MIN_BYTES)
         return false;
-    (void)hm_pagemap_set(&heap->pagemap, &heap->meta, span->base, 1, NULL);
-    span->base = map.addr;
-    (void)hm_pagemap_set(&heap->pagemap, &heap->meta, span->base, 1, span);
+    new_bytes = resized_bytes(heap, span, new_bytes);
+    more_bytes = hm_align_down(new_bytes / MOVED_SPARE_SHARE, hm_region_bytes(&heap->geom));
+    if (new_bytes != map.len_bytes && hm_direct_resize(heap, &map, new_bytes, more_bytes) != 0)
+        return false;
+    if (map.addr != span->base) {
+        hm_pagemap_enter(&heap->pagemap, span->base, 1, NULL);
+        span->base = map.addr;
+        hm_pagemap_enter(&heap->pagemap, span->base, 1, span);
+    }
+    span->backing = (uint8_t)map.kind;
+    span->len_pages = hm_bytes_to_pages_up(&heap->geom, map.len_bytes);
     return true;
 }
 
@@ -193,10 +295,12 @@ resize_run(struct hm_heap *heap, struct hm_span *span, size_t len_pages)
     uintptr_t end_addr = span->base + hm_pages_to_bytes(&heap->geom, span->len_pages);
     uintptr_t new_end_addr = span->base + hm_pages_to_bytes(&heap->geom, len_pages);
 
-    if (len_pages > span->len_pages)
-        return hm_pheap_extend(heap, span->region, end_addr, len_pages - span->len_pages);
+    if (len_pages > span->len_pages
+        && !hm_pheap_extend(heap, span->region, end_addr, len_pages - span->len_pages))
+        return false;
     if (len_pages < span->len_pages)
         hm_pheap_give(heap, span->region, new_end_addr, span->len_pages - len_pages);
+    span->len_pages = len_pages;
     return true;
 }
 
@@ -224,12 +328,10 @@ hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size
         && resize_pages(heap, span, len_pages)) {
         if (is_direct(span))
             hm_cutoff_resize(&heap->cutoff, &span->charge, size_bytes, page_bytes);
-        else if (len_pages > span->len_pages
+        else if (len_pages > span->asked_pages
                  && hm_cutoff_is_direct(&heap->cutoff, size_bytes, MALLOC_ALIGN_BYTES))
             span->charge = hm_cutoff_add(&heap->cutoff, size_bytes, MALLOC_ALIGN_BYTES, page_bytes);
-        span->len_pages = len_pages;
-        span->slot_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
-        span->end_addr = span->base + span->slot_bytes;
+        set_asked(heap, span, len_pages);
         mem = (void *)span->base;
     }
     hm_lock_give(&heap->lock);
@@ -257,7 +359,7 @@ hm_large_replace(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, uin
         new_span->charge = span->charge;
         hm_cutoff_resize(&heap->cutoff, &new_span->charge, size_bytes, hm_page_bytes(&heap->geom));
     }
-    (void)hm_pagemap_set(&heap->pagemap, &heap->meta, addr, 1, NULL);
+    hm_pagemap_enter(&heap->pagemap, addr, 1, NULL);
     give_pages(heap, span);
     hm_lock_give(&heap->lock);
 }

@@ -14,13 +14,24 @@
 
 #include "span/span.h"
 
+/* The part of what was asked for that may hold something other than zeros; none of it if both are
+ * the same. */
+struct hm_stale {
+    size_t from_off;
+    size_t to_off;
+};
+
 /* Allocate a block of at least `size_bytes` at a multiple of `align_bytes` (a power of two): a
  * direct one if the cutoff says so.
- *   out_is_zero  [out] whether every byte reads as zero; may be NULL
+ *   out_stale  [out] what does not read as zero for sure; may be NULL
  * Returns NULL if there is no memory. Next on the allocation walk: hm_pheap_take (heap/pheap.c) or
  * hm_direct_map (heap/direct.c). */
 void *hm_large_alloc(struct hm_heap *heap, size_t size_bytes, size_t align_bytes,
-                     bool *out_is_zero);
+                     struct hm_stale *out_stale);
+
+/* The same with malloc's alignment for a block that realloc moves because it grows, by
+ * `step_bytes`: it may go on growing. */
+void *hm_large_alloc_grown(struct hm_heap *heap, size_t size_bytes, size_t step_bytes);
 
 /* Free the block at `addr`, whose span was found to be `span`. Aborts if it is no live block. May
  * move the cutoff. Next on the free walk: hm_pheap_give (heap/pheap.c) or hm_direct_unmap
@@ -39,8 +50,9 @@ void *hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr
  * block. */
 bool hm_large_must_stay(const struct hm_heap *heap, const struct hm_span *span, size_t size_bytes);
 
-/* A block that is not direct, whatever the cutoff says; NULL if there is no memory. */
-void *hm_large_obtain(struct hm_heap *heap, size_t size_bytes);
+/* A block that is not direct, whatever the cutoff says; NULL if there is no memory.
+ *   step_bytes  what it has grown by; 0: it has not */
+void *hm_large_obtain(struct hm_heap *heap, size_t size_bytes, size_t step_bytes);
 
 /* The block at `new_addr`, from hm_large_obtain, takes the place of the one at `addr`, which is
  * freed without moving the cutoff. Aborts if `addr` is no live block. */

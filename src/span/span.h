@@ -77,12 +77,13 @@ struct hm_span {
     struct hm_span *pending_next; /* next span with remote frees, or next idle struct */
     /* a third */
     size_t len_pages;      /* of the run or mapping; heap->lock */
+    size_t asked_pages;    /* large block: what its size needs; heap->lock */
     uint32_t remote_count; /* remote frees not yet counted; atomic */
     uint32_t hidden;       /* see I3, I4; owner */
     uint8_t class_idx;     /* const */
     uint8_t kind;          /* enum hm_span_kind; const */
     uint8_t word_count;    /* words in `remote`; const for the life of the struct */
-    uint8_t backing;       /* of a mapped block: enum hm_backing_kind; const */
+    uint8_t backing;       /* of a mapped block: enum hm_backing_kind; heap->lock */
     bool is_torn;          /* fork() cut off its owner: see hm_span_mend; atomic, heap->lock */
 
     /* slots freed by threads that do not own the span; any thread sets bits, the owner clears */

@@ -50,6 +50,29 @@ rig_fini(struct rig *rig)
     fake_os_fini(&rig->fake);
 }
 
+/* What is said to be zero must be so. */
+uintptr_t
+rig_alloc_large(struct rig *rig, size_t size_bytes, size_t align_bytes, bool *out_is_zero)
+{
+    struct hm_stale stale;
+    uintptr_t addr = (uintptr_t)hm_large_alloc(&rig->heap, size_bytes, align_bytes, &stale);
+    size_t room_bytes = rig_usable(rig, addr);
+
+    if (out_is_zero != NULL)
+        *out_is_zero = stale.from_off == stale.to_off && size_bytes > 0;
+    if (addr == 0 || size_bytes == 0)
+        return addr;
+    if (stale.from_off > 0 && !fake_space_is_zero(&rig->fake.space, addr, stale.from_off))
+        fake_space_misuse("stale bytes before those that are called so", addr, stale.from_off);
+    if (stale.from_off > stale.to_off || stale.to_off > size_bytes)
+        fake_space_misuse("stale bytes behind the block", addr, stale.to_off);
+    stale.to_off = hm_align_up(stale.to_off, hm_page_bytes(&rig->heap.geom));
+    if (stale.to_off < room_bytes
+        && !fake_space_is_zero(&rig->fake.space, addr + stale.to_off, room_bytes - stale.to_off))
+        fake_space_misuse("stale bytes behind those that are called so", addr, stale.to_off);
+    return addr;
+}
+
 uintptr_t
 rig_alloc(struct rig *rig, struct hm_tcache *cache, size_t size_bytes, size_t align_bytes,
           bool *out_is_zero)
@@ -62,7 +85,7 @@ rig_alloc(struct rig *rig, struct hm_tcache *cache, size_t size_bytes, size_t al
         class_idx = hm_class_of_aligned(size_bytes, align_bytes);
     if (class_idx < HM_CLASS_COUNT)
         return cache != NULL ? (uintptr_t)hm_tcache_alloc(cache, class_idx) : 0;
-    return (uintptr_t)hm_large_alloc(&rig->heap, size_bytes, align_bytes, out_is_zero);
+    return rig_alloc_large(rig, size_bytes, align_bytes, out_is_zero);
 }
 
 void
@@ -98,14 +121,20 @@ rig_realloc(struct rig *rig, struct hm_tcache *cache, uintptr_t addr, size_t siz
         if (moved != 0)
             return moved;
         if (hm_large_must_stay(&rig->heap, span, size_bytes)) {
-            moved = (uintptr_t)hm_large_obtain(&rig->heap, size_bytes);
+            moved = (uintptr_t)hm_large_obtain(
+                &rig->heap, size_bytes,
+                size_bytes > span->slot_bytes ? size_bytes - span->slot_bytes : 0);
             if (moved == 0)
                 return size_bytes <= span->slot_bytes ? addr : 0;
             hm_large_replace(&rig->heap, span, addr, moved, size_bytes);
             return moved;
         }
     }
-    moved = rig_alloc(rig, cache, size_bytes, 16, NULL);
+    if (span->kind != HM_SPAN_SLOTS && size_bytes > span->slot_bytes)
+        moved = (uintptr_t)hm_large_alloc_grown(&rig->heap, size_bytes,
+                                                size_bytes - span->slot_bytes);
+    else
+        moved = rig_alloc(rig, cache, size_bytes, 16, NULL);
     if (moved != 0)
         rig_free(rig, cache, addr);
     return moved;

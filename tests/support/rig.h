@@ -33,6 +33,10 @@ void rig_thp_mode(struct rig *rig, enum hm_thp_mode mode);
 /* Replace the chain: rig_chain(rig, "thp"). */
 void rig_chain(struct rig *rig, const char *backing);
 
+/* The same for a large block of any size. Aborts if what is said to be zero is not. */
+uintptr_t rig_alloc_large(struct rig *rig, size_t size_bytes, size_t align_bytes,
+                          bool *out_is_zero);
+
 /* A block for the thread that has `cache` (NULL: none could be made), 0 if there is no memory.
  *   align_bytes  power of two; 16 for malloc
  *   out_is_zero  [out] the block's pages need no clearing; may be NULL */

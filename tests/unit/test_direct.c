@@ -70,11 +70,11 @@ Test(direct, grows_and_shrinks_in_place)
     struct hm_mapping mapping = map(64 * HM_MIB, 4096);
     uintptr_t addr = mapping.addr;
 
-    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 100 * HM_MIB + 4096), 0);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 100 * HM_MIB + 4096, 0), 0);
     cr_assert_eq(mapping.addr, addr);
     cr_assert_eq(mapping.len_bytes, 100 * HM_MIB + 4096);
     cr_assert_eq(rig.heap.direct_bytes, 100 * HM_MIB + 4096);
-    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 40 * HM_MIB), 0);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 40 * HM_MIB, 0), 0);
     cr_assert_eq(mapping.addr, addr);
     cr_assert_eq(rig.heap.direct_bytes, 40 * HM_MIB);
     cr_assert_eq(rig.fake.space.reserved_bytes, 40 * HM_MIB);
@@ -89,7 +89,7 @@ Test(direct, moves_pages_where_it_cannot_grow)
     size_t huge_bytes;
 
     rig.fake.no_room_to_grow = true;
-    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 128 * HM_MIB), 0);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 128 * HM_MIB, 0), 0);
     cr_assert_neq(mapping.addr, addr);
     cr_assert_eq(mapping.addr % (2 * HM_MIB), 0, "huge pages move only between aligned ends");
     cr_assert_eq(rig.fake.space.reserved_bytes, 128 * HM_MIB, "the old range is gone");
@@ -99,6 +99,53 @@ Test(direct, moves_pages_where_it_cannot_grow)
     cr_assert(fake_space_is_zero(&rig.fake.space, mapping.addr + 64 * HM_MIB, 64 * HM_MIB));
     hm_direct_unmap(&rig.heap, &mapping);
     cr_assert_eq(rig.fake.space.reserved_bytes, 0);
+}
+
+Test(direct, a_move_makes_room_for_more)
+{
+    struct hm_mapping mapping = map(64 * HM_MIB, 4096);
+
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 70 * HM_MIB, 20 * HM_MIB), 0);
+    cr_assert_eq(mapping.len_bytes, 70 * HM_MIB, "not in place");
+    rig.fake.no_room_to_grow = true;
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 80 * HM_MIB, 20 * HM_MIB), 0);
+    cr_assert_eq(mapping.len_bytes, 100 * HM_MIB);
+    cr_assert_eq(rig.heap.direct_bytes, 100 * HM_MIB);
+    cr_assert_eq(rig.fake.space.reserved_bytes, 100 * HM_MIB);
+    rig.fake.limit_bytes = 230 * HM_MIB;
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 110 * HM_MIB, 50 * HM_MIB), 0);
+    cr_assert_eq(mapping.len_bytes, 110 * HM_MIB, "as much as there is");
+    hm_direct_unmap(&rig.heap, &mapping);
+    cr_assert_eq(rig.heap.direct_bytes, 0);
+    cr_assert_eq(rig.fake.space.reserved_bytes, 0);
+}
+
+/* Below the start of huge pages it begins on base pages, and its growth comes on huge ones. */
+Test(direct, past_the_start_it_grows_by_huge_pages)
+{
+    struct hm_mapping mapping = { 0 };
+    size_t huge_bytes;
+
+    rig.conf.huge_start_bytes = 100 * HM_MIB;
+    cr_assert_eq(hm_direct_map(&rig.heap, 64 * HM_MIB, 4096, &mapping), 0);
+    cr_assert_eq(mapping.kind, HM_BACKING_4K);
+    fake_space_touch(&rig.fake.space, mapping.addr, mapping.len_bytes);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 80 * HM_MIB, 0), 0);
+    cr_assert_eq(mapping.kind, HM_BACKING_4K);
+    fake_os_fail(&rig.fake, FAKE_ADVISE_HUGE, 1, EINVAL, true);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 110 * HM_MIB, 0), 0);
+    cr_assert_eq(mapping.kind, HM_BACKING_4K, "as it was");
+    fake_os_heal(&rig.fake);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 128 * HM_MIB, 0), 0);
+    cr_assert_eq(mapping.kind, HM_BACKING_THP);
+    cr_assert_eq(rig.heap.direct_kind_bytes[HM_BACKING_4K], 0);
+    cr_assert_eq(rig.heap.direct_kind_bytes[HM_BACKING_THP], 128 * HM_MIB);
+    cr_assert_eq(fake_space_vmas(&rig.fake.space), 1);
+    fake_space_touch(&rig.fake.space, mapping.addr, mapping.len_bytes);
+    fake_space_resident(&rig.fake.space, mapping.addr, mapping.len_bytes, &huge_bytes);
+    cr_assert_eq(huge_bytes, 64 * HM_MIB);
+    hm_direct_unmap(&rig.heap, &mapping);
+    cr_assert_eq(rig.heap.direct_kind_bytes[HM_BACKING_THP], 0);
 }
 
 Test(direct, a_failed_map_leaves_nothing)
@@ -128,7 +175,7 @@ Test(direct, a_failed_resize_changes_nothing)
         struct hm_mapping before = mapping;
 
         fake_os_fail(&rig.fake, kinds[i], 1, ENOMEM, true);
-        cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 128 * HM_MIB), -ENOMEM);
+        cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 128 * HM_MIB, 0), -ENOMEM);
         cr_assert_eq(mapping.addr, before.addr);
         cr_assert_eq(mapping.len_bytes, before.len_bytes);
         cr_assert_eq(rig.heap.direct_bytes, 64 * HM_MIB);
@@ -145,7 +192,7 @@ Test(direct, moves_only_for_want_of_room)
     uint64_t reserve_count = rig.fake.call_count[FAKE_RESERVE];
 
     fake_os_fail(&rig.fake, FAKE_REMAP, 1, EFAULT, false);
-    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 128 * HM_MIB), -ENOMEM);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 128 * HM_MIB, 0), -ENOMEM);
     cr_assert_eq(rig.fake.call_count[FAKE_REMAP], 1);
     cr_assert_eq(rig.fake.call_count[FAKE_RESERVE], reserve_count);
     hm_direct_unmap(&rig.heap, &mapping);

@@ -159,9 +159,9 @@ Test(extent, an_empty_heap_makes_room_for_a_mapping_that_grows)
     cr_assert_eq(hm_direct_map(&rig.heap, 40 * REGION, 4096, &map), 0);
     run = take(60 * 512);
     rig.fake.no_room_to_grow = true;
-    cr_assert_eq(hm_direct_resize(&rig.heap, &map, 80 * REGION), -ENOMEM);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &map, 80 * REGION, 0), -ENOMEM);
     give(&run);
-    cr_assert_eq(hm_direct_resize(&rig.heap, &map, 80 * REGION), 0);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &map, 80 * REGION, 0), 0);
     cr_assert_eq(map.len_bytes, 80 * REGION);
     cr_assert_eq(rig.fake.space.reserved_bytes, 80 * REGION);
     hm_direct_unmap(&rig.heap, &map);

@@ -313,6 +313,43 @@ Test(pheap, alignment_up_to_a_region)
     cr_assert_eq(rig.heap.used_pages, 0);
 }
 
+Test(pheap, extends_across_regions)
+{
+    struct hm_run run = take(500, 1);
+    size_t room_pages = rig.heap.extents->region_count * 512;
+    struct hm_run next;
+
+    cr_assert(hm_pheap_extend(&rig.heap, run.region, run.addr + 500 * 4096, 12 + 512 + 100));
+    check("over closed regions");
+    cr_assert_eq(rig.heap.used_pages, 1124);
+    cr_assert_eq(rig.heap.open_count, 3);
+    next = take(10, 1);
+    cr_assert_eq(next.addr, run.addr + 1124 * 4096);
+    cr_assert(!hm_pheap_extend(&rig.heap, run.region, run.addr + 1124 * 4096, 412));
+    give(&next);
+    cr_assert(!hm_pheap_extend(&rig.heap, run.region, run.addr + 1124 * 4096, room_pages - 1123),
+              "not beyond the extent");
+    cr_assert(hm_pheap_extend(&rig.heap, run.region, run.addr + 1124 * 4096, room_pages - 1124));
+    check("to the end of the extent");
+    cr_assert(!hm_pheap_extend(&rig.heap, run.region, run.addr + room_pages * 4096, 1));
+    hm_pheap_give(&rig.heap, run.region, run.addr, room_pages);
+    check("given back");
+    cr_assert_eq(rig.heap.used_pages, 0);
+}
+
+Test(pheap, extends_only_where_there_is_memory)
+{
+    struct hm_run run = take(500, 1);
+
+    fake_os_fail(&rig.fake, FAKE_COMMIT, 1, ENOMEM, true);
+    cr_assert(!hm_pheap_extend(&rig.heap, run.region, run.addr + 500 * 4096, 100));
+    check("nothing has changed");
+    cr_assert_eq(rig.heap.used_pages, 500);
+    fake_os_heal(&rig.fake);
+    cr_assert(hm_pheap_extend(&rig.heap, run.region, run.addr + 500 * 4096, 100));
+    hm_pheap_give(&rig.heap, run.region, run.addr, 600);
+}
+
 Test(pheap, extends_in_place_while_there_is_room)
 {
     struct hm_run run = take(10, 1);
@@ -325,10 +362,7 @@ Test(pheap, extends_in_place_while_there_is_room)
     cr_assert_eq(next.addr, run.addr + 40 * 4096);
     cr_assert(!hm_pheap_extend(&rig.heap, run.region, run.addr + 40 * 4096, 1));
     give(&next);
-    cr_assert(!hm_pheap_extend(&rig.heap, run.region, run.addr + 40 * 4096, 473),
-              "not beyond the region");
     cr_assert(hm_pheap_extend(&rig.heap, run.region, run.addr + 40 * 4096, 472));
-    cr_assert(!hm_pheap_extend(&rig.heap, run.region, run.addr + 512 * 4096, 1));
     check("full");
     hm_pheap_give(&rig.heap, run.region, run.addr, 512);
     cr_assert_eq(rig.heap.used_pages, 0);

@@ -56,24 +56,24 @@ Test(stats, counts_blocks_of_all_kinds)
         alloc(100);
     alloc(100 * HM_KIB);
     alloc(128 * HM_KIB);
-    alloc(40 * HM_MIB);
+    alloc(300 * HM_MIB);
     freed = alloc(100);
     rig_free(&rig, NULL, freed);
     hm_stats_read(&rig.pool, true, &stats);
-    cr_assert_eq(stats.live_bytes, 100 * 112 + 228 * HM_KIB + 40 * HM_MIB);
+    cr_assert_eq(stats.live_bytes, 100 * 112 + 228 * HM_KIB + 300 * HM_MIB);
     cr_assert_eq(stats.span_count[HM_SPAN_RUN], 2);
     cr_assert_eq(stats.span_count[HM_SPAN_MAPPED], 1);
     cr_assert_gt(stats.span_count[HM_SPAN_SLOTS], 0);
     cr_assert_eq(stats.direct_count, 2, "from the cutoff on");
-    cr_assert_eq(stats.direct_bytes, 132 * HM_KIB + 40 * HM_MIB + 4 * HM_KIB, "as glibc maps");
-    cr_assert_eq(stats.direct_page_bytes, 128 * HM_KIB + 40 * HM_MIB);
+    cr_assert_eq(stats.direct_bytes, 132 * HM_KIB + 300 * HM_MIB + 4 * HM_KIB, "as glibc maps");
+    cr_assert_eq(stats.direct_page_bytes, 128 * HM_KIB + 300 * HM_MIB);
     cr_assert_eq(stats.max_direct_count, 2);
     cr_assert_eq(stats.cutoff_bytes, 128 * HM_KIB);
     cr_assert_eq(stats.heap_bytes, hm_heap_bytes(&rig.heap));
     cr_assert_eq(stats.backing_bytes[HM_BACKING_4K], 2 * HM_MIB);
-    cr_assert_eq(stats.backing_bytes[HM_BACKING_THP], 40 * HM_MIB);
-    cr_assert_eq(stats.kernel.huge_bytes, 40 * HM_MIB);
-    cr_assert_geq(stats.kernel.resident_bytes, 40 * HM_MIB + 228 * HM_KIB + 100 * 100);
+    cr_assert_eq(stats.backing_bytes[HM_BACKING_THP], 300 * HM_MIB);
+    cr_assert_eq(stats.kernel.huge_bytes, 300 * HM_MIB);
+    cr_assert_geq(stats.kernel.resident_bytes, 300 * HM_MIB + 228 * HM_KIB + 100 * 100);
     cr_assert_eq(stats.reason_count[HM_REASON_HEAP_SMALL], 1);
 }
 
@@ -123,12 +123,12 @@ print_text(void)
 
 Test(stats, the_text_says_what_counts)
 {
-    alloc(64 * HM_MIB);
+    alloc(512 * HM_MIB);
     alloc(100);
     hm_stats_read(&rig.pool, true, &stats);
     print_text();
     cr_assert_not_null(strstr(text, "coverage 100.0 %"), "%s", text);
-    cr_assert_not_null(strstr(text, "64 MiB"), "%s", text);
+    cr_assert_not_null(strstr(text, "512 MiB"), "%s", text);
     cr_assert_not_null(strstr(text, "thp"), "%s", text);
     for (const char *line = text; *line != '\0'; line = strchr(line, '\n') + 1)
         cr_assert_eq(strncmp(line, "huma: ", 6), 0, "every line is marked: %s", line);
@@ -155,10 +155,10 @@ Test(stats, sizes_are_told_with_two_digits_at_least)
 Test(stats, the_text_names_reasons_with_counts)
 {
     rig_thp_mode(&rig, HM_THP_NEVER);
-    alloc(64 * HM_MIB);
+    alloc(512 * HM_MIB);
     hm_stats_read(&rig.pool, true, &stats);
     print_text();
-    cr_assert_not_null(strstr(text, "32 regions  thp-never: "), "%s", text);
+    cr_assert_not_null(strstr(text, "256 regions  thp-never: "), "%s", text);
 }
 
 Test(stats, an_unknown_residency_is_called_unknown)
@@ -208,12 +208,12 @@ Test(stats, json)
 {
     struct hm_fmt out = hm_fmt_init(text, sizeof(text), -1);
 
-    alloc(64 * HM_MIB);
+    alloc(512 * HM_MIB);
     hm_stats_read(&rig.pool, true, &stats);
     hm_stats_print_json(&stats, 4711, &out);
     check_json(text);
     cr_assert_not_null(strstr(text, "\"pid\": 4711,"), "%s", text);
-    cr_assert_not_null(strstr(text, "\"huge_bytes\": 67108864,"), "%s", text);
+    cr_assert_not_null(strstr(text, "\"huge_bytes\": 536870912,"), "%s", text);
     cr_assert_not_null(strstr(text, "\"thp-never\": 0"), "%s", text);
     cr_assert_not_null(strstr(text, "\"mapped\": 1"), "%s", text);
 }
