@@ -434,7 +434,7 @@ Test(heal, mapped_blocks)
         cr_assert_eq(hm_direct_map(&rig.heap, sizes[i], 16, &maps[i]), 0);
         fake_space_touch(&rig.fake.space, maps[i].addr, sizes[i]);
     }
-    cr_assert_eq(hm_direct_resize(&rig.heap, &maps[2], 80 * HM_MIB), 0);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &maps[2], 80 * HM_MIB, 0), 0);
     fake_space_touch(&rig.fake.space, maps[2].addr, 80 * HM_MIB);
     fork_and_write(SIZE_MAX);
     for (int i = 0; i < 3; i++)
