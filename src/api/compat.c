@@ -109,6 +109,7 @@ malloc_trim(size_t pad)
         hm_tcache_trim(cache);
     hm_lock_take(&hm_process.heap.lock);
     hm_pool_mend(&hm_process.pool);
+    hm_pool_reclaim(&hm_process.pool);
     given_bytes = hm_purge_all(&hm_process.heap);
     hm_lock_give(&hm_process.heap.lock);
     errno = saved_errno;

@@ -31,6 +31,25 @@
 #define hm_load(ptr) __atomic_load_n((ptr), __ATOMIC_RELAXED)
 #define hm_store(ptr, value) __atomic_store_n((ptr), (value), __ATOMIC_RELAXED)
 
+/* Lower a count by one that only the calling thread writes and others read; returns whether it is 0
+ * now. Who sees the new value with an acquire sees all that was written before. */
+HM_INLINE bool
+hm_count_down(uint32_t *count)
+{
+#if defined(__x86_64__) && !defined(HM_SANITIZE)
+    bool is_zero;
+
+    /* Stores are seen in their order here. gcc would load, subtract, store and test. */
+    __asm__ volatile("subl $1, %0" : "+m"(*count), "=@cce"(is_zero) : : "memory");
+    return is_zero;
+#else
+    uint32_t next = *count - 1;
+
+    __atomic_store_n(count, next, __ATOMIC_RELEASE);
+    return next == 0;
+#endif
+}
+
 /* A word that no other living thread has, and never 0: the thread pointer. It can be compared with
  * in one instruction, where a thread-local variable of a shared library takes two loads. */
 HM_INLINE uintptr_t

@@ -58,7 +58,7 @@ hm_tcache_clear(struct hm_tcache *cache)
     cache->credit_bytes = 0;
 }
 
-static void
+HM_INLINE void
 set_current(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
 {
     size_t idx;
@@ -105,6 +105,15 @@ hm_tcache_close(struct hm_tcache *cache, unsigned open_count, uintptr_t id)
     cache->id = id;
 }
 
+/* Others freed slots of a span while it was held, and told nobody. */
+static HM_COLD void
+settle_retired(struct hm_tcache *cache, struct hm_span *span)
+{
+    if (cache->current[span->class_idx] == span)
+        set_current(cache, span->class_idx, NONE);
+    hm_remote_settle(cache, span);
+}
+
 /* A span is used up: it stands back among the full ones, until enough of it is free to be worth the
  * way. */
 static void
@@ -112,13 +121,29 @@ retire(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
 {
     uint32_t missing_count = hm_span_worth_count(span) - hm_span_freed_count(span);
 
-    span->hidden = span->alarm - missing_count;
-    span->alarm = missing_count;
+    hm_store(&span->hidden, span->alarm - missing_count);
+    hm_store(&span->alarm, missing_count);
     hm_list_add_first(&cache->full[class_idx], &span->link);
+    if (HM_UNLIKELY(hm_remote_unhold(span) != 0))
+        settle_retired(cache, span);
+}
+
+/* A span, in no list now, shall serve. Returns false if another thread is giving it back. */
+HM_INLINE bool
+hold(struct hm_tcache *cache, struct hm_span *span)
+{
+    if (HM_LIKELY(hm_remote_hold(span))) {
+        hm_store(&span->owner, cache->id);
+        if (HM_UNLIKELY(span->hidden != 0))
+            hm_span_unhide(span, 0);
+        return true;
+    }
+    cache->owned_count[span->class_idx]--;
+    return false;
 }
 
 /* Before the thread gets a new span, it looks again at some that were full, the oldest first. */
-static struct hm_span *
+static HM_NOINLINE struct hm_span *
 find_parked(struct hm_tcache *cache, unsigned class_idx)
 {
     struct hm_list *full = &cache->full[class_idx];
@@ -127,12 +152,14 @@ find_parked(struct hm_tcache *cache, unsigned class_idx)
         struct hm_span *span = hm_container_of(full->prev, struct hm_span, link);
 
         hm_list_del(&span->link);
-        if (span->freed != hm_span_end(span)) {
-            span->hidden = 0;
+        if (span->freed == hm_span_end(span) && hm_remote_count(span) == 0) {
+            hm_list_add_first(full, &span->link);
+        } else if (hold(cache, span)) {
+            if (hm_remote_count(span) != 0)
+                (void)hm_remote_merge(span);
             hm_span_swap(span);
             return span;
         }
-        hm_list_add_first(full, &span->link);
     }
     return NULL;
 }
@@ -155,6 +182,7 @@ static void
 remove_spare(struct hm_tcache *cache, struct hm_span *span)
 {
     hm_list_del(&span->link);
+    span->is_spare = false;
     cache->spare_bytes -= span_bytes(span);
     cache->spare_count--;
 }
@@ -170,6 +198,7 @@ take_spare(struct hm_tcache *cache, unsigned class_idx)
             continue;
         remove_spare(cache, span);
         earn(cache, span_bytes(span));
+        (void)hold(cache, span); /* nobody else has a block of it to free */
         hm_span_swap(span);
         return span;
     }
@@ -198,8 +227,19 @@ get_span(struct hm_tcache *cache, unsigned class_idx)
     }
     hm_store(&span->owner, cache->id);
     cache->owned_count[class_idx]++;
+    if (hm_remote_count(span) != 0)
+        (void)hm_remote_merge(span);
     errno = saved_errno;
     return span;
+}
+
+/* Have slots ready in a span that the thread holds; also those that others freed. */
+HM_INLINE bool
+refill(struct hm_tcache *cache, struct hm_span *span)
+{
+    if (HM_UNLIKELY(hm_remote_count(span) != 0))
+        (void)hm_remote_merge(span);
+    return hm_span_refill(span, cache->pool->heap);
 }
 
 /* Take a slot of a span of which some are ready, unless they are damaged. */
@@ -228,7 +268,7 @@ take_from_new(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
         if (span != NULL)
             break;
         span = get_span(cache, class_idx);
-    } while (span != NULL && !hm_span_refill(span, cache->pool->heap));
+    } while (span != NULL && !refill(cache, span));
     set_current(cache, class_idx, span != NULL ? span : NONE);
     return span != NULL ? take_slot(span) : NULL;
 }
@@ -250,11 +290,16 @@ take_from_next(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span
     while (HM_LIKELY(link != room)) {
         if (HM_LIKELY(span != NONE))
             retire(cache, class_idx, span);
+        link = room->next;
         span = hm_container_of(link, struct hm_span, link);
         hm_list_del(link); /* a current span is in no list, and its node must know */
-        set_current(cache, class_idx, span);
-        if (HM_LIKELY(hm_span_refill(span, cache->pool->heap)))
-            return take_slot(span);
+        if (HM_LIKELY(hold(cache, span))) {
+            set_current(cache, class_idx, span);
+            if (HM_LIKELY(refill(cache, span)))
+                return take_slot(span);
+        } else {
+            span = NONE;
+        }
         link = room->next;
     }
     return take_from_new(cache, class_idx, span);
@@ -276,6 +321,8 @@ take_local(struct hm_tcache *cache, unsigned class_idx)
 
     /* Some slot is ready if the class is closed, or if it is damaged. */
     if (HM_LIKELY(span->ready == hm_span_end(span))) {
+        if (HM_UNLIKELY(hm_remote_count(span) != 0))
+            (void)hm_remote_merge(span);
         if (hm_span_freed_count(span) < hm_span_worth_count(span))
             return span->carved == span->slot_count ? take_from_next(cache, class_idx, span)
                                                     : take_carved(cache, span);
@@ -323,10 +370,13 @@ hm_tcache_let_go(struct hm_tcache *cache, unsigned class_idx)
         return;
     set_current(cache, class_idx, NONE);
     hm_span_unready(span);
-    if (span->alarm == 0)
+    if (span->alarm == 0) {
         release_span(cache, span);
-    else
-        hm_list_add_first(&cache->room[class_idx], &span->link);
+        return;
+    }
+    hm_list_add_first(&cache->room[class_idx], &span->link);
+    if (hm_remote_unhold(span) != 0)
+        hm_remote_settle(cache, span);
 }
 
 /* A current span stays when its last block goes, so that a program that takes and frees one block
@@ -361,6 +411,7 @@ release_empty(struct hm_tcache *cache, struct hm_span *span)
     cache->credit_bytes -= len_bytes < cache->credit_bytes ? len_bytes : cache->credit_bytes;
     hm_list_unlink(&span->link);
     hm_list_add_first(&cache->spares, &span->link);
+    span->is_spare = true;
     cache->spare_bytes += len_bytes;
     cache->spare_count++;
     while (cache->spare_bytes > cache->credit_bytes || cache->spare_count > SPARE_MAX_COUNT) {
@@ -373,9 +424,9 @@ release_empty(struct hm_tcache *cache, struct hm_span *span)
 void
 hm_tcache_resort(struct hm_tcache *cache, struct hm_span *span)
 {
-    if (cache->current[span->class_idx] == span)
+    if (cache->current[span->class_idx] == span || span->is_spare)
         return;
-    if (span->alarm == 0) {
+    if (hm_load(&span->alarm) == 0) {
         release_empty(cache, span);
     } else {
         hm_list_del(&span->link);
@@ -391,10 +442,11 @@ hm_tcache_alarm(struct hm_span *span)
     struct hm_tcache *cache = hm_load(&span->home);
 
     if (HM_LIKELY(span->hidden != 0)) {
-        span->alarm = span->hidden;
-        span->hidden = 0;
+        hm_span_unhide(span, 0);
         hm_list_unlink(&span->link);
         hm_list_add_last(&cache->room[span->class_idx], &span->link);
+        if (HM_UNLIKELY(hm_remote_recount(span) != 0))
+            hm_remote_settle(cache, span);
     } else if (cache->current[span->class_idx] == span) {
         hm_span_swap(span);
         hm_heal_poll(cache->pool->heap);
@@ -414,8 +466,10 @@ hm_tcache_free_slow(struct hm_pool *pool, struct hm_tcache *cache, struct hm_spa
     if (!hm_span_is_live(span, addr))
         hm_span_misuse(span, addr, "free()");
     hm_span_put(span, (struct hm_slot *)addr);
-    if (--span->alarm == 0)
+    if (hm_count_down(&span->alarm))
         hm_tcache_alarm(span);
+    else if (hm_load(&span->owner) == 0)
+        hm_remote_watch(cache, span);
 }
 
 void

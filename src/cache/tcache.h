@@ -110,7 +110,7 @@ hm_tcache_free(struct hm_span *span, uintptr_t addr)
     if (HM_UNLIKELY(!hm_span_has_slot(span, addr)) || HM_UNLIKELY(slot->mark == span))
         return false;
     hm_span_put(span, slot);
-    if (HM_UNLIKELY(--span->alarm == 0))
+    if (HM_UNLIKELY(hm_count_down(&span->alarm)))
         hm_tcache_alarm(span);
     return true;
 }

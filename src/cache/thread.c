@@ -57,14 +57,19 @@ hm_pool_drop_orphan(struct hm_pool *pool, struct hm_span *span)
     hm_span_destroy(pool->heap, span);
 }
 
+/* `span` is in no list. */
 static void
 make_orphan(struct hm_pool *pool, struct hm_span *span)
 {
+    uint64_t state;
+
     hm_store(&span->owner, 0);
     /* release: pairs with the acquire in announce (remote.c) */
     __atomic_store_n(&span->home, NULL, __ATOMIC_RELEASE);
-    span->alarm += span->hidden;
-    span->hidden = 0;
+    hm_span_unhide(span, 0);
+    state = __atomic_fetch_and(&span->remote_state, ~HM_REMOTE_HELD, __ATOMIC_ACQ_REL);
+    if ((state & HM_REMOTE_CLAIMED) != 0)
+        return; /* who gives it back, or finds it pending, sees to the struct */
     if (span->alarm == 0) {
         hm_span_wipe(span);
         hm_span_destroy(pool->heap, span);
@@ -72,6 +77,8 @@ make_orphan(struct hm_pool *pool, struct hm_span *span)
     }
     hm_list_add_last(&pool->orphans[span->class_idx], &span->link);
     hm_store(&pool->orphan_count, pool->orphan_count + 1);
+    if ((state & HM_REMOTE_COUNT) != 0)
+        hm_remote_reclaim(pool, span);
 }
 
 /* Make orphans of all spans in a list of the cache. */
@@ -113,22 +120,36 @@ hm_tcache_retire(struct hm_tcache *cache)
     hm_lock_give(&pool->heap->lock);
 }
 
+static struct hm_span *
+adopt_locked(struct hm_pool *pool, struct hm_tcache *cache, unsigned class_idx)
+{
+    struct hm_list *orphans = &pool->orphans[class_idx];
+
+    while (!hm_list_is_empty(orphans)) {
+        struct hm_span *span = hm_container_of(orphans->next, struct hm_span, link);
+
+        hm_list_del(&span->link);
+        hm_store(&pool->orphan_count, pool->orphan_count - 1);
+        if (!hm_remote_hold(span))
+            continue; /* who gives it back waits for the lock */
+        hm_span_mend(span, pool->heap);
+        pool->adopted_count++;
+        /* release: pairs with the acquire in announce (remote.c) */
+        __atomic_store_n(&span->home, cache, __ATOMIC_RELEASE);
+        return span;
+    }
+    return NULL;
+}
+
 struct hm_span *
 hm_pool_adopt(struct hm_pool *pool, struct hm_tcache *cache, unsigned class_idx)
 {
-    struct hm_span *span = NULL;
+    struct hm_span *span;
 
     if (hm_load(&pool->orphan_count) == 0)
         return NULL;
     hm_lock_take(&pool->heap->lock);
-    if (!hm_list_is_empty(&pool->orphans[class_idx])) {
-        span = hm_container_of(pool->orphans[class_idx].next, struct hm_span, link);
-        hm_list_del(&span->link);
-        hm_store(&pool->orphan_count, pool->orphan_count - 1);
-        pool->adopted_count++;
-        hm_span_mend(span, pool->heap);
-        __atomic_store_n(&span->home, cache, __ATOMIC_RELEASE);
-    }
+    span = adopt_locked(pool, cache, class_idx);
     hm_lock_give(&pool->heap->lock);
     return span;
 }
@@ -140,13 +161,12 @@ settle(struct hm_span *span)
 {
     uint64_t bits = 0;
 
+    hm_store(&span->remote_state, hm_load(&span->remote_state) & ~HM_REMOTE_PENDING);
     for (unsigned i = 0; i < span->word_count; i++)
         bits |= span->remote[i];
-    if (bits == 0 && span->remote_count == 0 && span->uncounted == 0)
+    if (bits == 0 && hm_remote_count(span) == 0 && span->uncounted == 0)
         return false;
-    hm_remote_merge(span);
-    span->alarm -= (uint32_t)span->uncounted;
-    span->uncounted = 0;
+    hm_remote_merge_all(span);
     return true;
 }
 
@@ -154,7 +174,10 @@ settle(struct hm_span *span)
 static void
 settle_own(struct hm_tcache *self, struct hm_span *span)
 {
-    if (!settle(span) || self->current[span->class_idx] == span)
+    bool is_changed = settle(span);
+
+    hm_store(&span->owner, self->id);
+    if (!is_changed || self->current[span->class_idx] == span)
         return;
     hm_list_del(&span->link);
     if (span->alarm == 0) {
@@ -173,13 +196,15 @@ settle_own(struct hm_tcache *self, struct hm_span *span)
 static void
 tear(struct hm_pool *pool, struct hm_span *span)
 {
+    uint64_t turn = hm_load(&span->remote_state) / HM_REMOTE_TURN;
+
     span->is_torn = true;
     span->freed = hm_span_end(span);
     span->ready = hm_span_end(span);
-    span->alarm = span->carved;
-    span->hidden = 0;
+    hm_store(&span->alarm, span->carved);
+    hm_store(&span->hidden, 0);
     span->uncounted = 0;
-    span->remote_count = 0;
+    hm_store(&span->remote_state, (turn + 1) * HM_REMOTE_TURN);
     for (unsigned i = 0; i < span->word_count; i++)
         span->remote[i] = 0;
     hm_list_init(&span->link);
@@ -195,6 +220,40 @@ settle_other(struct hm_pool *pool, struct hm_span *span)
         tear(pool, span);
     else if (settle(span) && span->alarm == 0)
         hm_pool_drop_orphan(pool, span);
+}
+
+/* Another thread of the parent was giving the span back. */
+static void
+finish_claimed(struct hm_pool *pool, struct hm_tcache *self, struct hm_span *span)
+{
+    if (span->home == NULL && !hm_list_is_empty(&span->link))
+        hm_store(&pool->orphan_count, pool->orphan_count - 1);
+    if (span->home == NULL || span->home == self) {
+        if (self != NULL && span->home == self && !hm_list_is_empty(&span->link))
+            self->owned_count[span->class_idx]--;
+        hm_list_del(&span->link);
+    }
+    hm_span_wipe_rest(span);
+    hm_span_vacate(pool->heap, span);
+    hm_span_recycle(pool->heap, span);
+}
+
+/* What other threads gave back of the child's own thread, which has not taken note of it yet. */
+static void
+forget_given(struct hm_tcache *self, struct hm_list *list)
+{
+    struct hm_list *link = list->next;
+
+    while (link != list) {
+        struct hm_span *span = hm_container_of(link, struct hm_span, link);
+
+        link = link->next;
+        if (span->kind != HM_SPAN_IDLE)
+            continue;
+        hm_list_del(&span->link);
+        self->owned_count[span->class_idx]--;
+        hm_span_recycle(self->pool->heap, span);
+    }
 }
 
 void
@@ -215,6 +274,20 @@ hm_pool_mend(struct hm_pool *pool)
 }
 
 void
+hm_pool_reclaim(struct hm_pool *pool)
+{
+    struct hm_list *link = pool->heap->spans.next;
+
+    while (link != &pool->heap->spans) {
+        struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
+
+        link = link->next;
+        if (span->kind == HM_SPAN_SLOTS)
+            hm_remote_reclaim(pool, span);
+    }
+}
+
+void
 hm_pool_after_fork(struct hm_pool *pool, struct hm_tcache *self)
 {
     struct hm_list *link = pool->heap->spans.next;
@@ -228,13 +301,19 @@ hm_pool_after_fork(struct hm_pool *pool, struct hm_tcache *self)
         cache->idle_next = pool->idle;
         pool->idle = cache;
     }
+    for (unsigned i = 0; self != NULL && i < HM_CLASS_COUNT; i++) {
+        forget_given(self, &self->room[i]);
+        forget_given(self, &self->full[i]);
+    }
     while (link != &pool->heap->spans) {
         struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
 
         link = link->next;
         if (span->kind != HM_SPAN_SLOTS)
             continue;
-        if (self != NULL && span->home == self)
+        if ((hm_load(&span->remote_state) & HM_REMOTE_CLAIMED) != 0)
+            finish_claimed(pool, self, span);
+        else if (self != NULL && span->home == self)
             settle_own(self, span);
         else
             settle_other(pool, span);

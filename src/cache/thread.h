@@ -39,6 +39,11 @@ void hm_pool_drop_orphan(struct hm_pool *pool, struct hm_span *span);
  * use. heap->lock is held. */
 void hm_pool_mend(struct hm_pool *pool);
 
+/* Give back the spans of any thread of which other threads freed every block, should some be left:
+ * who frees gives them back, unless it and the owner freed the last ones at the same moment.
+ * heap->lock is held. */
+void hm_pool_reclaim(struct hm_pool *pool);
+
 /* In a forked child, whose only thread uses `self` (or NULL): the caches of all other threads
  * become idle and their spans orphans. heap->lock was held over the fork and still is. */
 void hm_pool_after_fork(struct hm_pool *pool, struct hm_tcache *self);

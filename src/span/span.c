@@ -140,7 +140,7 @@ hm_span_carve(struct hm_span *span, struct hm_heap *heap)
     slot->next = hm_span_end(span);
     count = (uint32_t)((addr - first_addr) / slot_bytes);
     span->carved += count;
-    span->alarm += count;
+    hm_store(&span->alarm, span->alarm + count);
     hm_store(&span->ready, (struct hm_slot *)first_addr);
     enter_carved(heap, span, first_addr);
 }
@@ -156,7 +156,7 @@ hm_span_unready(struct hm_span *span)
             hm_span_damaged(span, (uintptr_t)slot, "free()");
         span->ready = slot->next;
         hm_span_put(span, slot);
-        span->alarm--;
+        (void)hm_count_down(&span->alarm);
     }
 }
 
@@ -176,6 +176,17 @@ hm_span_wipe(struct hm_span *span)
     }
 }
 
+void
+hm_span_wipe_rest(struct hm_span *span)
+{
+    for (uint32_t i = 1; i <= span->carved; i++) {
+        struct hm_slot *slot = (struct hm_slot *)hm_span_slot_addr(span, span->slot_count - i);
+
+        if (slot->mark == span)
+            slot->mark = NULL;
+    }
+}
+
 /* The kernel copied the pagemap at yet another moment, so it is told again. */
 void
 hm_span_mend(struct hm_span *span, struct hm_heap *heap)
@@ -188,7 +199,7 @@ hm_span_mend(struct hm_span *span, struct hm_heap *heap)
         if (slot->mark != span)
             continue;
         hm_span_put(span, slot);
-        span->alarm--;
+        (void)hm_count_down(&span->alarm);
     }
     enter_carved(heap, span, hm_span_slot_addr(span, span->slot_count - 1));
     /* release: pairs with the acquire in hm_remote_free */
@@ -245,14 +256,14 @@ hm_span_misuse(struct hm_span *span, uintptr_t addr, const char *call)
 struct hm_span *
 hm_span_obtain(struct hm_heap *heap, unsigned word_count)
 {
-    size_t padded_count = hm_align_up(word_count, HM_CACHE_LINE_BYTES / sizeof(uint64_t));
+    size_t len_bytes = offsetof(struct hm_span, remote) + word_count * sizeof(uint64_t);
     struct hm_span *span = heap->idle_spans[word_count];
 
     if (span != NULL) {
         heap->idle_spans[word_count] = span->pending_next;
         return span;
     }
-    span = hm_meta_alloc(&heap->meta, sizeof(*span) + padded_count * sizeof(uint64_t),
+    span = hm_meta_alloc(&heap->meta, hm_align_up(len_bytes, HM_CACHE_LINE_BYTES),
                          HM_CACHE_LINE_BYTES);
     if (span != NULL)
         span->word_count = (uint8_t)word_count;
@@ -262,13 +273,17 @@ hm_span_obtain(struct hm_heap *heap, unsigned word_count)
 void
 hm_span_recycle(struct hm_heap *heap, struct hm_span *span)
 {
+    uint64_t turn = hm_load(&span->remote_state) / HM_REMOTE_TURN;
+
     span->kind = HM_SPAN_IDLE;
+    /* A thread that freed the last block may be about to announce it: it finds another turn. */
+    hm_store(&span->remote_state, (turn + 1) * HM_REMOTE_TURN);
     span->pending_next = heap->idle_spans[span->word_count];
     heap->idle_spans[span->word_count] = span;
 }
 
-/* No slot carved yet, nobody's. Threads that still hold a stale pointer to an earlier life of this
- * struct only ever read it. */
+/* No slot carved yet, nobody's, but held by who makes it. Threads that still hold a stale pointer
+ * to an earlier life of this struct only ever read it. */
 static void
 init_slots(struct hm_span *span, const struct hm_run *run, size_t len_bytes, unsigned class_idx,
            uint32_t slot_count)
@@ -281,17 +296,18 @@ init_slots(struct hm_span *span, const struct hm_run *run, size_t len_bytes, uns
     span->slot_count = slot_count;
     span->freed = hm_span_end(span);
     span->ready = hm_span_end(span);
-    span->alarm = 0;
-    span->hidden = 0;
+    hm_store(&span->alarm, 0);
+    hm_store(&span->hidden, 0);
     span->carved = 0;
     span->uncounted = 0;
     span->is_torn = false;
+    span->is_spare = false;
     span->region = run->region;
     span->len_pages = run->len_pages;
     span->class_idx = (uint8_t)class_idx;
     span->kind = HM_SPAN_SLOTS;
     hm_store(&span->home, NULL);
-    hm_store(&span->remote_count, 0);
+    hm_store(&span->remote_state, hm_load(&span->remote_state) | HM_REMOTE_HELD);
     for (unsigned i = 0; i < span->word_count; i++)
         hm_store(&span->remote[i], 0);
     hm_list_init(&span->link);
@@ -337,14 +353,25 @@ hm_span_create(struct hm_heap *heap, unsigned class_idx, unsigned owned_count)
 }
 
 void
-hm_span_destroy(struct hm_heap *heap, struct hm_span *span)
+hm_span_vacate(struct hm_heap *heap, struct hm_span *span)
 {
-    hm_assert(span->alarm + span->hidden == 0);
-    hm_assert(hm_load(&span->remote_count) == 0);
     hm_list_del(&span->all_link);
     heap->span_count--;
     (void)hm_pagemap_set(&heap->pagemap, &heap->meta, span->base,
                          hm_pages_to_bytes(&heap->geom, span->len_pages), NULL);
     hm_pheap_give(heap, span->region, span->base, span->len_pages);
-    hm_span_recycle(heap, span);
+    span->kind = HM_SPAN_IDLE;
+}
+
+void
+hm_span_destroy(struct hm_heap *heap, struct hm_span *span)
+{
+    uint64_t state = __atomic_fetch_or(&span->remote_state, HM_REMOTE_CLAIMED, __ATOMIC_ACQ_REL);
+
+    hm_assert(span->alarm + span->hidden == 0);
+    hm_assert((state & (HM_REMOTE_CLAIMED | HM_REMOTE_COUNT)) == 0);
+    hm_span_vacate(heap, span);
+    hm_store(&span->home, NULL);
+    if ((state & HM_REMOTE_PENDING) == 0)
+        hm_span_recycle(heap, span);
 }

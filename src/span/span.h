@@ -23,7 +23,8 @@
  *             having been counted; so the span is empty when that is 0. I4 hidden is 0 except in a
  *             full span, which wants to be told of its first free slots only. I5 Only the current
  *             span of a cache has ready slots. I6 `owner` is the id of the thread whose cache is
- *             `home`, or 0: in an orphan, in a large block.
+ *             `home`, or 0: in an orphan, in a large block, and where the owner shall look at each
+ *             of its frees (cache/remote.c).
  * Sources     D. Lemire, O. Kaser, N. Kurz, "Faster remainder by direct computation", Softw. Pract.
  *             Exper. 49 (2019), for the test by `magic`. Two lists per span, so that malloc comes
  *             by regularly: D. Leijen, B. Zorn, L. de Moura, "Mimalloc: free list sharding in
@@ -59,7 +60,7 @@ struct hm_span {
     uint64_t magic;        /* 2^64 / slot_bytes, rounded up; const */
     struct hm_slot *freed; /* slots freed by the owner, the latest first; owner */
     struct hm_slot *ready; /* slots that malloc takes; owner */
-    uint32_t alarm;        /* see I3; owner */
+    uint32_t alarm;        /* see I3; owner, atomic for others */
     uint32_t carved;       /* slots ever handed out or ready to be; owner */
     uint32_t slot_count;   /* const */
     int32_t uncounted;     /* remote frees merged, less those counted; owner */
@@ -76,19 +77,29 @@ struct hm_span {
     struct hm_region *region;     /* where the run starts; NULL if mapped; const */
     struct hm_span *pending_next; /* next span with remote frees, or next idle struct */
     /* a third */
-    size_t len_pages;      /* of the run or mapping; heap->lock */
-    size_t asked_pages;    /* large block: what its size needs; heap->lock */
-    uint32_t remote_count; /* remote frees not yet counted; atomic */
-    uint32_t hidden;       /* see I3, I4; owner */
-    uint8_t class_idx;     /* const */
-    uint8_t kind;          /* enum hm_span_kind; const */
-    uint8_t word_count;    /* words in `remote`; const for the life of the struct */
-    uint8_t backing;       /* of a mapped block: enum hm_backing_kind; heap->lock */
-    bool is_torn;          /* fork() cut off its owner: see hm_span_mend; atomic, heap->lock */
+    size_t len_pages;   /* of the run or mapping; heap->lock */
+    size_t asked_pages; /* large block: what its size needs; heap->lock */
+    uint32_t hidden;    /* see I3, I4; owner, atomic for others */
+    uint8_t class_idx;  /* const */
+    uint8_t kind;       /* enum hm_span_kind; const */
+    uint8_t word_count; /* words in `remote`; const for the life of the struct */
+    uint8_t backing;    /* of a mapped block: enum hm_backing_kind; heap->lock */
+    bool is_torn;       /* fork() cut off its owner: see hm_span_mend; atomic, heap->lock */
+    bool is_spare;      /* empty, and kept by its owner (cache/tcache.c); owner */
 
     /* slots freed by threads that do not own the span; any thread sets bits, the owner clears */
-    _Alignas(HM_CACHE_LINE_BYTES) uint64_t remote[];
+    _Alignas(HM_CACHE_LINE_BYTES) uint64_t remote_state; /* HM_REMOTE_*; atomic */
+    uint64_t remote[];
 };
+
+/* What remote_state holds: frees by others that were not taken over yet, and who may do what with
+ * the span (cache/remote.c). The rest of it counts lives of the struct and turns of being held, so
+ * that no value comes back. */
+#define HM_REMOTE_COUNT ((uint64_t)0xffff)
+#define HM_REMOTE_PENDING ((uint64_t)1 << 16) /* on a list of pending spans, or on the way */
+#define HM_REMOTE_HELD ((uint64_t)1 << 17)    /* its owner takes slots from it */
+#define HM_REMOTE_CLAIMED ((uint64_t)1 << 18) /* its pages are going back, or went */
+#define HM_REMOTE_TURN ((uint64_t)1 << 19)
 
 _Static_assert(offsetof(struct hm_span, home) == HM_CACHE_LINE_BYTES, "hot fields fill one line");
 
@@ -180,7 +191,27 @@ hm_span_swap(struct hm_span *span)
 {
     hm_store(&span->ready, span->freed);
     hm_store(&span->freed, hm_span_end(span));
-    span->alarm = span->carved + (uint32_t)span->uncounted;
+    hm_store(&span->alarm, span->carved + (uint32_t)span->uncounted);
+}
+
+/* Let `alarm` be all that is awaited, and `changed` more. In this order: who reads `hidden` first
+ * never finds less than there is. Owner only. */
+HM_INLINE void
+hm_span_unhide(struct hm_span *span, uint32_t changed)
+{
+    hm_store(&span->alarm, span->alarm + span->hidden + changed);
+    /* release: pairs with the acquire in hm_span_rest */
+    __atomic_store_n(&span->hidden, 0, __ATOMIC_RELEASE);
+}
+
+/* alarm + hidden as a thread sees it that does not own the span: if nobody holds it, no less than
+ * there is, and what the owner did before is seen. */
+HM_INLINE uint32_t
+hm_span_rest(const struct hm_span *span)
+{
+    uint32_t hidden = __atomic_load_n(&span->hidden, __ATOMIC_ACQUIRE);
+
+    return hidden + __atomic_load_n(&span->alarm, __ATOMIC_ACQUIRE);
 }
 
 /* Have the slots of the next page ready, which were never handed out. No slot is ready now. Owner
@@ -211,6 +242,9 @@ void hm_span_unready(struct hm_span *span);
  * without this the pages of a live block would be given away. Owner only. */
 void hm_span_wipe(struct hm_span *span);
 
+/* The same where fork() cut off a thread that did it: some marks are erased already. */
+void hm_span_wipe_rest(struct hm_span *span);
+
 /* If fork() cut off the thread that was at work here: find out from their marks which slots are
  * free. heap->lock is held. */
 void hm_span_mend(struct hm_span *span, struct hm_heap *heap);
@@ -233,8 +267,13 @@ void hm_span_recycle(struct hm_heap *heap, struct hm_span *span);
  * Returns NULL if there is no memory. Next on the allocation walk: hm_pheap_take (heap/pheap.c). */
 struct hm_span *hm_span_create(struct hm_heap *heap, unsigned class_idx, unsigned owned_count);
 
-/* Give the pages of a span of slots back; none is in use. heap->lock is held. Next on the free
- * walk: hm_pheap_give (heap/pheap.c). */
+/* Give the pages of a span of slots back; none is in use. The struct follows, unless it is on a
+ * list of pending spans: then with whoever takes it off. heap->lock is held. Next on the free walk:
+ * hm_span_vacate, below. */
 void hm_span_destroy(struct hm_heap *heap, struct hm_span *span);
+
+/* Only the pages; the struct is no span any more. heap->lock is held. Next on the free walk:
+ * hm_pheap_give (heap/pheap.c). */
+void hm_span_vacate(struct hm_heap *heap, struct hm_span *span);
 
 #endif

@@ -161,6 +161,7 @@ run_reader(void *arg)
         if (stats.live_bytes > stats.heap_bytes)
             fail("more bytes are live than the heap has");
         hm_lock_take(&heap.lock);
+        hm_pool_reclaim(&pool);
         (void)hm_purge_all(&heap);
         hm_lock_give(&heap.lock);
         (void)usleep(20000);

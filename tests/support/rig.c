@@ -157,7 +157,7 @@ check_span(const struct hm_heap *heap, struct hm_span *span)
 
     if (span->kind == HM_SPAN_IDLE)
         return "a listed span is alive";
-    if (span->owner != (span->home != NULL ? span->home->id : 0))
+    if (span->owner != 0 && (span->home == NULL || span->owner != span->home->id))
         return "owner is the id of home, or nobody";
     if (span->kind == HM_SPAN_SLOTS) {
         live_count = hm_span_live_count(span);

@@ -46,7 +46,8 @@ span_at(uintptr_t addr)
     return hm_pagemap_get(&rig.heap.pagemap, addr);
 }
 
-Test(remote, counts_and_announces_once)
+/* The owner looks itself at what it takes from. */
+Test(remote, a_held_span_is_not_announced)
 {
     uintptr_t addrs[10];
     struct hm_span *span;
@@ -56,19 +57,154 @@ Test(remote, counts_and_announces_once)
     span = span_at(addrs[0]);
     for (uint32_t i = 0; i < 10; i++) {
         rig_free(&rig, other, addrs[i]);
-        cr_assert_eq(owner->pending, span);
-        cr_assert_null(span->pending_next);
-        cr_assert_eq(span->remote_count, i + 1);
+        cr_assert_null(owner->pending);
+        cr_assert_eq(hm_remote_count(span), i + 1);
         cr_assert(!hm_span_is_live(span, addrs[i]));
     }
     cr_assert_eq(hm_span_live_count(span), 0);
     cr_assert_null(rig_check(&rig));
+    hm_tcache_trim(owner);
+    cr_assert_eq(rig.heap.span_count, 0);
+}
+
+Test(remote, counts_and_announces_once)
+{
+    uintptr_t addrs[10];
+    struct hm_span *span;
+
+    for (int i = 0; i < 10; i++)
+        addrs[i] = alloc(owner, 100);
+    span = span_at(addrs[0]);
+    hm_tcache_let_go(owner, span->class_idx);
+    for (uint32_t i = 0; i < 9; i++) {
+        rig_free(&rig, other, addrs[i]);
+        cr_assert_eq(owner->pending, span);
+        cr_assert_null(span->pending_next);
+        cr_assert_eq(hm_remote_count(span), i + 1);
+        cr_assert(!hm_span_is_live(span, addrs[i]));
+    }
+    cr_assert_eq(hm_span_live_count(span), 1);
+    cr_assert_null(rig_check(&rig));
     hm_remote_collect(owner);
     cr_assert_null(owner->pending);
-    cr_assert_eq(span->remote_count, 0);
+    cr_assert_eq(hm_remote_count(span), 0);
     cr_assert_eq(span->uncounted, 0);
-    cr_assert_eq(hm_span_live_count(span), 0);
-    hm_tcache_trim(owner);
+    cr_assert_eq(hm_span_live_count(span), 1);
+    rig_free(&rig, owner, addrs[9]);
+    cr_assert_eq(rig.heap.span_count, 0);
+}
+
+/* --- spans that others empty ------------------------------------------------------------------ */
+
+/* The owner does nothing any more. */
+Test(remote, who_frees_the_last_block_gives_the_pages_back)
+{
+    uintptr_t addrs[100];
+    struct hm_span *span;
+
+    for (int i = 0; i < 100; i++)
+        addrs[i] = alloc(owner, 2000);
+    span = span_at(addrs[0]);
+    for (int i = 0; i < 100; i++)
+        rig_free(&rig, other, addrs[i]);
+    cr_assert_eq(rig.heap.span_count, 1, "only the current one is left");
+    cr_assert_eq(span->kind, HM_SPAN_IDLE);
+    cr_assert_null(rig_check(&rig));
+    hm_remote_collect(owner);
+    cr_assert_eq(owner->owned_count[hm_class_of(2000)], 1);
+    cr_assert(hm_list_is_empty(&owner->full[hm_class_of(2000)]));
+    cr_assert(hm_list_is_empty(&owner->room[hm_class_of(2000)]));
+    cr_assert_neq(rig.heap.idle_spans[span->word_count], NULL, "structs serve again");
+}
+
+/* Whatever part of each span the owner frees, and whoever frees last, nothing is left. */
+static void
+free_in_turns(bool is_others_first, unsigned others_share, bool is_mixed)
+{
+    enum { COUNT = 2000 };
+    static uintptr_t addrs[COUNT];
+
+    for (int i = 0; i < COUNT; i++)
+        addrs[i] = alloc(owner, 300);
+    hm_tcache_let_go(owner, hm_class_of(300));
+    for (int round = 0; round < 2; round++)
+        for (unsigned i = 0; i < COUNT; i++) {
+            bool is_others = i * 7 % 16 < others_share;
+
+            if (is_mixed ? round == 0 : is_others == (is_others_first == (round == 0)))
+                rig_free(&rig, is_others ? other : owner, addrs[i]);
+        }
+    hm_tcache_trim(owner); /* its spares */
+    cr_assert_eq(rig.heap.span_count, 0, "%zu spans left, others freed %s %u of 16",
+                 rig.heap.span_count,
+                 is_mixed          ? "among"
+                 : is_others_first ? "first"
+                                   : "last",
+                 others_share);
+    cr_assert_null(rig_check(&rig));
+    hm_remote_collect(owner);
+    cr_assert_eq(owner->owned_count[hm_class_of(300)], 0);
+}
+
+Test(remote, the_last_free_is_noticed_whoever_does_it)
+{
+    for (unsigned share = 0; share <= 16; share++) {
+        free_in_turns(false, share, false);
+        free_in_turns(true, share, false);
+        free_in_turns(false, share, true);
+    }
+}
+
+/* Lists of the owner that hold structs of spans that are gone. */
+Test(remote, the_owner_goes_on_among_given_spans)
+{
+    static uintptr_t addrs[400];
+
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < 400; i++)
+            addrs[i] = alloc(owner, 1500);
+        for (int i = 0; i < 400; i++)
+            rig_free(&rig, other, addrs[(i * 37) % 400]);
+        cr_assert_null(rig_check(&rig));
+    }
+    hm_tcache_retire(owner);
+    cr_assert_eq(rig.heap.span_count, 0);
+    cr_assert_eq(rig.pool.orphan_count, 0);
+}
+
+Test(remote, the_owner_dies_with_given_spans_in_its_lists)
+{
+    uintptr_t addrs[100];
+    struct hm_span *span;
+
+    for (int i = 0; i < 100; i++)
+        addrs[i] = alloc(owner, 2000);
+    span = span_at(addrs[0]);
+    for (int i = 0; i < 99; i++)
+        rig_free(&rig, other, addrs[i]);
+    hm_tcache_retire(owner);
+    cr_assert_eq(rig.pool.orphan_count, 1);
+    cr_assert_null(owner->pending);
+    cr_assert_null(span->home);
+    rig_free(&rig, other, addrs[99]);
+    cr_assert_eq(rig.heap.span_count, 0);
+    cr_assert_eq(rig.pool.orphan_count, 0);
+}
+
+Test(remote, trim_finds_what_was_overlooked)
+{
+    uintptr_t a = alloc(owner, 64);
+    uintptr_t b = alloc(owner, 64);
+    struct hm_span *span = span_at(a);
+
+    hm_tcache_let_go(owner, span->class_idx);
+    rig_free(&rig, other, a);
+    /* The owner's free was under way when `owner` was cleared. */
+    cr_assert(hm_tcache_free(span, b));
+    cr_assert_eq(rig.heap.span_count, 1);
+    hm_lock_take(&rig.heap.lock);
+    hm_pool_reclaim(&rig.pool);
+    hm_lock_give(&rig.heap.lock);
     cr_assert_eq(rig.heap.span_count, 0);
 }
 
@@ -105,25 +241,9 @@ Test(remote, a_free_that_is_not_counted_yet_keeps_the_span)
     for (int i = 0; i < 200; i++)
         rig_free(&rig, owner, alloc(owner, 64));
     cr_assert_eq(span_at(a), span);
-    span->remote_count = 1; /* the second half */
-    owner->pending = span;
-    span->pending_next = NULL;
+    span->remote_state++; /* the second half */
     hm_tcache_trim(owner);
     cr_assert_eq(rig.heap.span_count, 0);
-}
-
-Test(remote, an_empty_span_goes_back_when_its_owner_collects)
-{
-    uintptr_t addrs[100];
-
-    for (int i = 0; i < 100; i++)
-        addrs[i] = alloc(owner, 2000);
-    for (int i = 0; i < 100; i++)
-        rig_free(&rig, other, addrs[i]);
-    cr_assert_gt(rig.heap.span_count, 1);
-    hm_remote_collect(owner);
-    cr_assert_leq(rig.heap.span_count, 1, "the current one may stay");
-    cr_assert_null(rig_check(&rig));
 }
 
 Test(remote, blocks_of_a_dead_thread)
@@ -149,7 +269,7 @@ Test(remote, pending_frees_of_a_thread_that_dies)
     rig_free(&rig, other, a);
     hm_tcache_retire(owner);
     cr_assert_null(owner->pending);
-    cr_assert_eq(span_at(b)->alarm, 1, "they were merged");
+    cr_assert_eq(hm_span_live_count(span_at(b)), 1);
     rig_free(&rig, other, b);
     cr_assert_eq(rig.heap.span_count, 0);
 }
@@ -175,6 +295,7 @@ Test(remote, a_pending_span_that_changed_hands)
     struct hm_span *span = span_at(addr);
 
     (void)alloc(owner, 64);
+    hm_tcache_let_go(owner, span->class_idx);
     rig_free(&rig, other, addr);
     cr_assert_eq(owner->pending, span);
     span->home = other;
@@ -186,7 +307,7 @@ Test(remote, a_pending_span_that_changed_hands)
     hm_lock_give(&rig.heap.lock);
     cr_assert_eq(owner->pending, span);
     hm_remote_collect(owner);
-    cr_assert_eq(span->remote_count, 0);
+    cr_assert_eq(hm_remote_count(span), 0);
 }
 
 Test(remote, a_thread_without_a_cache_can_free)
