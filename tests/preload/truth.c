@@ -345,6 +345,14 @@ fill(char **argv)
         expect(block != NULL, "block %zu", i);
         memset(block, 1, MIB);
     }
+    /* Collapses wait for their share of the time. */
+    for (int i = 0; strcmp(what, "no-collapse") == 0 && i < 5000; i++) {
+        read_info();
+        if (strstr(info, "collapse-failed") != NULL)
+            break;
+        (void)usleep(1000);
+        free(malloc(MIB));
+    }
     if (strcmp(what, "no-commit") == 0) {
         refuse(SYS_mprotect, ANY, ENOMEM);
         for (size_t i = 0; i < 10; i++)
