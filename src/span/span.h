@@ -160,7 +160,7 @@ hm_span_freed_count(const struct hm_span *span)
 }
 
 /* How many freed slots are worth the way that makes them ready: one in so many. */
-#define HM_SPAN_WORTH 4
+#define HM_SPAN_WORTH 8
 
 HM_INLINE uint32_t
 hm_span_worth_count(const struct hm_span *span)

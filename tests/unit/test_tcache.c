@@ -97,7 +97,7 @@ Test(tcache, all_classes_fill_and_empty)
     cr_assert_eq(rig.heap.used_pages, 0);
 }
 
-/* Blocks of 1000 bytes until their first span is full; returns how many it has. */
+/* Blocks of 200 bytes until their first span is full; returns how many it has. */
 static uint32_t
 fill(uintptr_t *addrs)
 {
@@ -105,7 +105,7 @@ fill(uintptr_t *addrs)
     struct hm_span *span;
 
     do {
-        addrs[count] = alloc(1000);
+        addrs[count] = alloc(200);
         span = span_at(addrs[0]);
     } while (span_at(addrs[count++]) == span);
     rig_free(&rig, cache, addrs[count - 1]);
@@ -128,7 +128,7 @@ Test(tcache, a_full_span_comes_back_when_enough_of_it_is_free)
     }
     cr_assert_eq(room->next, &span->link);
     while (cache->current[span->class_idx] != span)
-        cr_assert_neq(alloc(1000), 0);
+        cr_assert_neq(alloc(200), 0);
     cr_assert_eq(rig.heap.span_count, 2, "before a new one is made");
 }
 
@@ -142,7 +142,7 @@ Test(tcache, a_full_span_with_one_free_slot_is_found)
     cr_assert_gt(count / HM_SPAN_WORTH, 0);
     rig_free(&rig, cache, addrs[2]);
     while (cache->current[span->class_idx] != span)
-        cr_assert_neq(alloc(1000), 0);
+        cr_assert_neq(alloc(200), 0);
     cr_assert_eq(hm_span_live_count(span), count);
     cr_assert_eq(rig.heap.span_count, 2);
 }
@@ -158,7 +158,7 @@ Test(tcache, a_current_span_is_in_no_list)
         rig_free(&rig, cache, addrs[i]);
     cr_assert_eq(cache->room[span->class_idx].next, &span->link);
     while (cache->current[span->class_idx] != span)
-        cr_assert_neq(alloc(1000), 0);
+        cr_assert_neq(alloc(200), 0);
     cr_assert(hm_list_is_empty(&cache->room[span->class_idx]));
     cr_assert(hm_list_is_empty(&span->link));
 }
