@@ -16,6 +16,29 @@
 
 /* --- more names for the family ---------------------------------------------------------------- */
 
+HM_EXPORT void *
+valloc(size_t size)
+{
+    if (!hm_process_start()) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return memalign(hm_page_bytes(&hm_process.heap.geom), size);
+}
+
+HM_EXPORT void *
+pvalloc(size_t size)
+{
+    size_t page_bytes;
+
+    if (!hm_process_start() || size > PTRDIFF_MAX) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    page_bytes = hm_page_bytes(&hm_process.heap.geom);
+    return memalign(page_bytes, hm_align_up(size, page_bytes));
+}
+
 HM_EXPORT void
 cfree(void *ptr)
 {

@@ -469,25 +469,6 @@ posix_memalign(void **memptr, size_t alignment, size_t size)
     return 0;
 }
 
-HM_EXPORT void *
-valloc(size_t size)
-{
-    if (!hm_process_start())
-        return no_memory();
-    return alloc_aligned(hm_page_bytes(&hm_process.heap.geom), size);
-}
-
-HM_EXPORT void *
-pvalloc(size_t size)
-{
-    size_t page_bytes;
-
-    if (!hm_process_start() || size > PTRDIFF_MAX)
-        return no_memory();
-    page_bytes = hm_page_bytes(&hm_process.heap.geom);
-    return alloc_aligned(page_bytes, hm_align_up(size, page_bytes));
-}
-
 HM_EXPORT size_t
 malloc_usable_size(void *ptr)
 {
