@@ -116,6 +116,17 @@ hm_heal_note(struct hm_heap *heap, struct hm_region *region)
     }
 }
 
+/* A huge page is opened: the heap is past the ramp, and there is room. */
+static void
+end_denial(struct hm_heap *heap)
+{
+    if (!heap->heal.is_denied)
+        return;
+    heap->heal.is_denied = false;
+    heap->heal.retry_ns = 0;
+    call(heap);
+}
+
 void
 hm_heal_opened(struct hm_heap *heap, struct hm_region *region)
 {
@@ -124,6 +135,7 @@ hm_heal_opened(struct hm_heap *heap, struct hm_region *region)
     if (region->backing != HM_BACKING_THP)
         return;
     heap->heal.credit_ns += OPENED_CREDIT_NS;
+    end_denial(heap);
     if (!hm_list_is_empty(&heap->heal.candidates))
         call(heap);
 }
@@ -134,6 +146,8 @@ hm_heal_reopened(struct hm_heap *heap, struct hm_region *region)
     struct hm_heal *heal = &heap->heal;
 
     region->is_refused = false;
+    if (region->backing == HM_BACKING_THP)
+        end_denial(heap);
     if (region->fork_gen == heal->fork_gen || region->backing != HM_BACKING_THP)
         return;
     /* A pass may be behind it already. */
@@ -419,8 +433,8 @@ is_allowed(struct hm_heap *heap, uint64_t now_ns)
 
     if (hm_backing_wants_huge(&heap->backing, hm_heap_bytes(heap)))
         return true;
-    wait_longer(&heal->retry_wait_ns, RETRY_MIN_NS, RETRY_MAX_NS);
-    heal->retry_ns = now_ns + heal->retry_wait_ns;
+    heal->is_denied = true;
+    heal->retry_ns = now_ns + RETRY_MIN_NS;
     if (heal->look_ns < heal->retry_ns)
         heal->look_ns = heal->retry_ns;
     return false;

@@ -27,6 +27,7 @@ struct hm_heal {
     uint64_t cost_ns;          /* what a collapse took lately */
     uint64_t retry_ns;         /* not before this time: the kernel refused */
     uint64_t retry_wait_ns;    /* what was added for that; 0: the last collapse succeeded */
+    bool is_denied;            /* that was our own decision, and opening a huge page ends it */
     uint64_t next_ns;          /* nothing is done before this time; atomic, as is_due */
     uint64_t collapse_ns;      /* time spent in collapses */
     uint64_t collapse_count;   /* regions turned into huge pages */

@@ -98,6 +98,22 @@ Test(heal, a_heap_that_is_built_quickly)
     cr_assert_geq(huge_bytes(), 300 * HM_MIB * 98 / 100);
 }
 
+/* The same for one that was large for a moment before, so that there are huge pages already. */
+Test(heal, a_heap_that_shrank_and_is_built_quickly)
+{
+    struct hm_run block = { 0 };
+
+    cr_assert_eq(hm_pheap_take(&rig.heap, 64 * HM_MIB / 4096, 1, &block), 0);
+    hm_pheap_give(&rig.heap, block.region, block.addr, block.len_pages);
+    grow(rig.conf.huge_start_bytes - HM_MIB);
+    for (int i = 0; i < 80; i++) {
+        rig.fake.now_ns += 50000;
+        cr_assert_eq(hm_pheap_take(&rig.heap, 256, 1, &block), 0);
+        fake_space_touch(&rig.fake.space, block.addr, HM_MIB);
+    }
+    cr_assert_eq(rig.heap.base_regions, 0);
+}
+
 /* Each visit ends after about a millisecond, however much is waiting. */
 Test(heal, a_visit_is_short)
 {
