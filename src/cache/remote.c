@@ -278,8 +278,12 @@ hm_remote_merge(struct hm_span *span)
 static bool
 settle(struct hm_tcache *cache, struct hm_span *span, uint64_t off)
 {
+    bool is_spare = span->alarm + span->hidden == 0;
+
     if (!merge(span, off))
         return false;
+    if (is_spare)
+        return true; /* it was found empty before the announcement was */
     hm_store(&span->owner, cache->id);
     while (hm_remote_recount(span) != 0)
         if (!merge(span, 0))
@@ -306,7 +310,7 @@ hm_remote_watch(struct hm_tcache *cache, struct hm_span *span)
     if ((hm_load(&span->remote_state) & HM_REMOTE_HELD) != 0)
         return;
     do {
-        if (!hm_remote_hold(span))
+        if ((hm_remote_hold(span) & HM_REMOTE_CLAIMED) != 0)
             return;
         count = hm_remote_count(span);
         rest = span->alarm + span->hidden;

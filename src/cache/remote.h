@@ -13,15 +13,14 @@ void hm_remote_collect(struct hm_tcache *cache);
 
 /* --- what the owner does; or whoever holds heap->lock, if the span is an orphan --------------- */
 
-/* From now on slots may be taken from the span. Returns false, and nothing may be done with it, if
- * another thread is giving it back or has. */
-HM_INLINE bool
+/* From now on slots may be taken from the span. Returns its state as it was: if that has CLAIMED,
+ * nothing may be done with it, since another thread is giving it back or has; if frees are counted,
+ * they want merging. */
+HM_INLINE uint64_t
 hm_remote_hold(struct hm_span *span)
 {
-    uint64_t state = __atomic_fetch_add(&span->remote_state, HM_REMOTE_HELD + HM_REMOTE_TURN,
-                                        __ATOMIC_ACQ_REL);
-
-    return (state & HM_REMOTE_CLAIMED) == 0;
+    return __atomic_fetch_add(&span->remote_state, HM_REMOTE_HELD + HM_REMOTE_TURN,
+                              __ATOMIC_ACQ_REL);
 }
 
 /* No slot is ready any more. Returns the number of frees by others that are not merged. */

@@ -128,18 +128,28 @@ retire(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
         settle_retired(cache, span);
 }
 
+/* Others freed slots of a span that shall serve now, or all of them. */
+static HM_COLD bool
+hold_touched(struct hm_tcache *cache, struct hm_span *span, uint64_t state)
+{
+    if ((state & HM_REMOTE_CLAIMED) != 0) {
+        cache->owned_count[span->class_idx]--;
+        return false;
+    }
+    hm_store(&span->owner, cache->id);
+    (void)hm_remote_merge(span);
+    return true;
+}
+
 /* A span, in no list now, shall serve. Returns false if another thread is giving it back. */
 HM_INLINE bool
 hold(struct hm_tcache *cache, struct hm_span *span)
 {
-    if (HM_LIKELY(hm_remote_hold(span))) {
-        hm_store(&span->owner, cache->id);
-        if (HM_UNLIKELY(span->hidden != 0))
-            hm_span_unhide(span, 0);
+    uint64_t state = hm_remote_hold(span);
+
+    if (HM_LIKELY((state & (HM_REMOTE_CLAIMED | HM_REMOTE_COUNT)) == 0))
         return true;
-    }
-    cache->owned_count[span->class_idx]--;
-    return false;
+    return hold_touched(cache, span, state);
 }
 
 /* Before the thread gets a new span, it looks again at some that were full, the oldest first. */
@@ -155,8 +165,7 @@ find_parked(struct hm_tcache *cache, unsigned class_idx)
         if (span->freed == hm_span_end(span) && hm_remote_count(span) == 0) {
             hm_list_add_first(full, &span->link);
         } else if (hold(cache, span)) {
-            if (hm_remote_count(span) != 0)
-                (void)hm_remote_merge(span);
+            hm_span_unhide(span, 0);
             hm_span_swap(span);
             return span;
         }
@@ -182,7 +191,6 @@ static void
 remove_spare(struct hm_tcache *cache, struct hm_span *span)
 {
     hm_list_del(&span->link);
-    span->is_spare = false;
     cache->spare_bytes -= span_bytes(span);
     cache->spare_count--;
 }
@@ -198,7 +206,7 @@ take_spare(struct hm_tcache *cache, unsigned class_idx)
             continue;
         remove_spare(cache, span);
         earn(cache, span_bytes(span));
-        (void)hold(cache, span); /* nobody else has a block of it to free */
+        (void)hold(cache, span); /* nobody else gives a span back that is empty */
         hm_span_swap(span);
         return span;
     }
@@ -233,15 +241,6 @@ get_span(struct hm_tcache *cache, unsigned class_idx)
     return span;
 }
 
-/* Have slots ready in a span that the thread holds; also those that others freed. */
-HM_INLINE bool
-refill(struct hm_tcache *cache, struct hm_span *span)
-{
-    if (HM_UNLIKELY(hm_remote_count(span) != 0))
-        (void)hm_remote_merge(span);
-    return hm_span_refill(span, cache->pool->heap);
-}
-
 /* Take a slot of a span of which some are ready, unless they are damaged. */
 HM_INLINE void *
 take_slot(struct hm_span *span)
@@ -265,10 +264,10 @@ take_from_new(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
         span = find_parked(cache, class_idx);
         if (span == NULL)
             span = take_spare(cache, class_idx);
-        if (span != NULL)
-            break;
-        span = get_span(cache, class_idx);
-    } while (span != NULL && !refill(cache, span));
+        if (span == NULL)
+            span = get_span(cache, class_idx);
+    } while (span != NULL && span->ready == hm_span_end(span)
+             && !hm_span_refill(span, cache->pool->heap));
     set_current(cache, class_idx, span != NULL ? span : NONE);
     return span != NULL ? take_slot(span) : NULL;
 }
@@ -290,20 +289,22 @@ take_from_next(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span
     while (HM_LIKELY(link != room)) {
         if (HM_LIKELY(span != NONE))
             retire(cache, class_idx, span);
-        link = room->next;
         span = hm_container_of(link, struct hm_span, link);
         hm_list_del(link); /* a current span is in no list, and its node must know */
-        if (HM_LIKELY(hold(cache, span))) {
-            set_current(cache, class_idx, span);
-            if (HM_LIKELY(refill(cache, span)))
-                return take_slot(span);
-        } else {
-            span = NONE;
-        }
         link = room->next;
+        if (HM_UNLIKELY(!hold(cache, span))) {
+            span = NONE;
+            continue;
+        }
+        set_current(cache, class_idx, span);
+        if (HM_LIKELY(hm_span_refill(span, cache->pool->heap)))
+            return take_slot(span);
     }
     return take_from_new(cache, class_idx, span);
 }
+
+static HM_NOINLINE void *take_merged(struct hm_tcache *cache, unsigned class_idx,
+                                     struct hm_span *span);
 
 static HM_NOINLINE void *
 take_carved(struct hm_tcache *cache, struct hm_span *span)
@@ -322,13 +323,21 @@ take_local(struct hm_tcache *cache, unsigned class_idx)
     /* Some slot is ready if the class is closed, or if it is damaged. */
     if (HM_LIKELY(span->ready == hm_span_end(span))) {
         if (HM_UNLIKELY(hm_remote_count(span) != 0))
-            (void)hm_remote_merge(span);
+            return take_merged(cache, class_idx, span);
         if (hm_span_freed_count(span) < hm_span_worth_count(span))
             return span->carved == span->slot_count ? take_from_next(cache, class_idx, span)
                                                     : take_carved(cache, span);
         hm_span_swap(span);
     }
     return take_slot(span);
+}
+
+/* Others freed slots of the current span. */
+static HM_NOINLINE void *
+take_merged(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
+{
+    (void)hm_remote_merge(span);
+    return take_local(cache, class_idx);
 }
 
 static HM_NOINLINE void *
@@ -411,7 +420,6 @@ release_empty(struct hm_tcache *cache, struct hm_span *span)
     cache->credit_bytes -= len_bytes < cache->credit_bytes ? len_bytes : cache->credit_bytes;
     hm_list_unlink(&span->link);
     hm_list_add_first(&cache->spares, &span->link);
-    span->is_spare = true;
     cache->spare_bytes += len_bytes;
     cache->spare_count++;
     while (cache->spare_bytes > cache->credit_bytes || cache->spare_count > SPARE_MAX_COUNT) {
@@ -424,7 +432,7 @@ release_empty(struct hm_tcache *cache, struct hm_span *span)
 void
 hm_tcache_resort(struct hm_tcache *cache, struct hm_span *span)
 {
-    if (cache->current[span->class_idx] == span || span->is_spare)
+    if (cache->current[span->class_idx] == span)
         return;
     if (hm_load(&span->alarm) == 0) {
         release_empty(cache, span);

@@ -130,7 +130,7 @@ adopt_locked(struct hm_pool *pool, struct hm_tcache *cache, unsigned class_idx)
 
         hm_list_del(&span->link);
         hm_store(&pool->orphan_count, pool->orphan_count - 1);
-        if (!hm_remote_hold(span))
+        if ((hm_remote_hold(span) & HM_REMOTE_CLAIMED) != 0)
             continue; /* who gives it back waits for the lock */
         hm_span_mend(span, pool->heap);
         pool->adopted_count++;

@@ -139,7 +139,7 @@ hm_span_carve(struct hm_span *span, struct hm_heap *heap)
     } while (addr < stop_addr);
     slot->next = hm_span_end(span);
     count = (uint32_t)((addr - first_addr) / slot_bytes);
-    span->carved += count;
+    hm_store(&span->carved, span->carved + count);
     hm_store(&span->alarm, span->alarm + count);
     hm_store(&span->ready, (struct hm_slot *)first_addr);
     enter_carved(heap, span, first_addr);
@@ -301,7 +301,6 @@ init_slots(struct hm_span *span, const struct hm_run *run, size_t len_bytes, uns
     span->carved = 0;
     span->uncounted = 0;
     span->is_torn = false;
-    span->is_spare = false;
     span->region = run->region;
     span->len_pages = run->len_pages;
     span->class_idx = (uint8_t)class_idx;

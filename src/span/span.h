@@ -85,7 +85,6 @@ struct hm_span {
     uint8_t word_count; /* words in `remote`; const for the life of the struct */
     uint8_t backing;    /* of a mapped block: enum hm_backing_kind; heap->lock */
     bool is_torn;       /* fork() cut off its owner: see hm_span_mend; atomic, heap->lock */
-    bool is_spare;      /* empty, and kept by its owner (cache/tcache.c); owner */
 
     /* slots freed by threads that do not own the span; any thread sets bits, the owner clears */
     _Alignas(HM_CACHE_LINE_BYTES) uint64_t remote_state; /* HM_REMOTE_*; atomic */
