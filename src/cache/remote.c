@@ -164,7 +164,9 @@ hm_remote_reclaim(struct hm_pool *pool, struct hm_span *span)
     give(pool, span);
 }
 
-/* A free was counted in a span that nobody holds: `state` is the word after it. */
+/* A free was counted in a span that nobody holds: `state` is the word after it. Others may have
+ * freed the rest meanwhile, and the struct may serve again: claim and announce find another turn
+ * then, and an `owner` that was cleared in vain is set at that thread's next free. */
 static HM_NOINLINE void
 tell(struct hm_pool *pool, struct hm_span *span, uint64_t state)
 {
@@ -310,8 +312,10 @@ hm_remote_watch(struct hm_tcache *cache, struct hm_span *span)
     if ((hm_load(&span->remote_state) & HM_REMOTE_HELD) != 0)
         return;
     do {
-        if ((hm_remote_hold(span) & HM_REMOTE_CLAIMED) != 0)
+        if ((hm_remote_hold(span) & HM_REMOTE_CLAIMED) != 0) {
+            (void)hm_remote_unhold(span);
             return;
+        }
         count = hm_remote_count(span);
         rest = span->alarm + span->hidden;
         if (count * 2 < rest && span->alarm > rest - count * 2) {
@@ -339,7 +343,9 @@ bury(struct hm_tcache *cache, struct hm_span *span)
     }
     hm_lock_take(&heap->lock);
     hm_store(&span->home, NULL);
-    if (span->kind == HM_SPAN_IDLE)
+    /* PENDING fell when it was taken off the list. Who gives it back may have set it again since,
+     * and sent it here once more; or comes later, and finds no home. */
+    if (span->kind == HM_SPAN_IDLE && (hm_load(&span->remote_state) & HM_REMOTE_PENDING) == 0)
         hm_span_recycle(heap, span);
     hm_lock_give(&heap->lock);
 }

@@ -13,9 +13,9 @@ void hm_remote_collect(struct hm_tcache *cache);
 
 /* --- what the owner does; or whoever holds heap->lock, if the span is an orphan --------------- */
 
-/* From now on slots may be taken from the span. Returns its state as it was: if that has CLAIMED,
- * nothing may be done with it, since another thread is giving it back or has; if frees are counted,
- * they want merging. */
+/* From now on slots may be taken from the span; it is not held yet. Returns its state as it was: if
+ * that has CLAIMED, another thread is giving it back or has, and nothing may be done with it but
+ * hm_remote_unhold; if frees are counted, they want merging. */
 HM_INLINE uint64_t
 hm_remote_hold(struct hm_span *span)
 {

@@ -133,6 +133,7 @@ static HM_COLD bool
 hold_touched(struct hm_tcache *cache, struct hm_span *span, uint64_t state)
 {
     if ((state & HM_REMOTE_CLAIMED) != 0) {
+        (void)hm_remote_unhold(span);
         cache->owned_count[span->class_idx]--;
         return false;
     }
@@ -303,9 +304,6 @@ take_from_next(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span
     return take_from_new(cache, class_idx, span);
 }
 
-static HM_NOINLINE void *take_merged(struct hm_tcache *cache, unsigned class_idx,
-                                     struct hm_span *span);
-
 static HM_NOINLINE void *
 take_carved(struct hm_tcache *cache, struct hm_span *span)
 {
@@ -313,22 +311,15 @@ take_carved(struct hm_tcache *cache, struct hm_span *span)
     return take_slot(span);
 }
 
-/* Each way on is a function of its own and called last, so that none saves registers for another.
- */
+/* No slot of the current span, `span`, is ready. Each way on is a function of its own and called
+ * last, so that none saves registers for another. */
 HM_INLINE void *
-take_local(struct hm_tcache *cache, unsigned class_idx)
+take_refilled(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
 {
-    struct hm_span *span = cache->current[class_idx];
-
-    /* Some slot is ready if the class is closed, or if it is damaged. */
-    if (HM_LIKELY(span->ready == hm_span_end(span))) {
-        if (HM_UNLIKELY(hm_remote_count(span) != 0))
-            return take_merged(cache, class_idx, span);
-        if (hm_span_freed_count(span) < hm_span_worth_count(span))
-            return span->carved == span->slot_count ? take_from_next(cache, class_idx, span)
-                                                    : take_carved(cache, span);
-        hm_span_swap(span);
-    }
+    if (hm_span_freed_count(span) < hm_span_worth_count(span))
+        return span->carved == span->slot_count ? take_from_next(cache, class_idx, span)
+                                                : take_carved(cache, span);
+    hm_span_swap(span);
     return take_slot(span);
 }
 
@@ -337,7 +328,20 @@ static HM_NOINLINE void *
 take_merged(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
 {
     (void)hm_remote_merge(span);
-    return take_local(cache, class_idx);
+    return take_refilled(cache, class_idx, span);
+}
+
+HM_INLINE void *
+take_local(struct hm_tcache *cache, unsigned class_idx)
+{
+    struct hm_span *span = cache->current[class_idx];
+
+    /* Some slot is ready if the class is closed, or if it is damaged. */
+    if (HM_UNLIKELY(span->ready != hm_span_end(span)))
+        return take_slot(span);
+    if (HM_UNLIKELY(hm_remote_count(span) != 0))
+        return take_merged(cache, class_idx, span);
+    return take_refilled(cache, class_idx, span);
 }
 
 static HM_NOINLINE void *

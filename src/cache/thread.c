@@ -130,8 +130,10 @@ adopt_locked(struct hm_pool *pool, struct hm_tcache *cache, unsigned class_idx)
 
         hm_list_del(&span->link);
         hm_store(&pool->orphan_count, pool->orphan_count - 1);
-        if ((hm_remote_hold(span) & HM_REMOTE_CLAIMED) != 0)
-            continue; /* who gives it back waits for the lock */
+        if ((hm_remote_hold(span) & HM_REMOTE_CLAIMED) != 0) {
+            (void)hm_remote_unhold(span); /* who gives it back waits for the lock */
+            continue;
+        }
         hm_span_mend(span, pool->heap);
         pool->adopted_count++;
         /* release: pairs with the acquire in announce (remote.c) */

@@ -298,7 +298,7 @@ init_slots(struct hm_span *span, const struct hm_run *run, size_t len_bytes, uns
     span->ready = hm_span_end(span);
     hm_store(&span->alarm, 0);
     hm_store(&span->hidden, 0);
-    span->carved = 0;
+    hm_store(&span->carved, 0);
     span->uncounted = 0;
     span->is_torn = false;
     span->region = run->region;

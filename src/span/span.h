@@ -164,7 +164,7 @@ hm_span_freed_count(const struct hm_span *span)
 HM_INLINE uint32_t
 hm_span_worth_count(const struct hm_span *span)
 {
-    return 1 + span->carved / HM_SPAN_WORTH;
+    return 1 + hm_load(&span->carved) / HM_SPAN_WORTH;
 }
 
 /* Put a slot on the list of freed ones; `alarm` is the caller's to count. */

@@ -176,6 +176,7 @@ play_all(void)
 /* --- the play --------------------------------------------------------------------------------- */
 
 #define SIZE_BYTES ((size_t)8000) /* two slots in the first span of a thread */
+#define SMALL_BYTES ((size_t)1024)
 #define BLOCKS_MAX 8
 
 /* What a thread without a cache has. */
@@ -243,6 +244,18 @@ set_up(void)
     misuse_count = 0;
 }
 
+/* What is on a list is there by its PENDING, and once. */
+static void
+check_pending(const struct hm_tcache *cache)
+{
+    unsigned count = 0;
+
+    for (struct hm_span *span = cache->pending; span != NULL; span = span->pending_next) {
+        cr_assert_neq(span->remote_state & HM_REMOTE_PENDING, 0, "a struct on a list serves again");
+        cr_assert_lt(++count, 100, "the list has an end");
+    }
+}
+
 /* All must be found again: after what the owner does next, no slot is in use. */
 static void
 check_all_back(void)
@@ -271,8 +284,11 @@ run_once(void (*prepare)(void), void (*check)(void))
     set_up();
     prepare();
     play_all();
-    if (!is_void)
+    if (!is_void) {
+        check_pending(owner);
+        check_pending(other);
         check();
+    }
     rig_fini(&rig);
 }
 
@@ -375,6 +391,40 @@ prepare_room(void)
     hm_tcache_let_go(owner, hm_class_of(SIZE_BYTES));
 }
 
+/* Another block of the span was freed by others, so that the owner looks at each of its frees. */
+static void
+prepare_watched(void)
+{
+    uintptr_t addr = rig_alloc(&rig, owner, SMALL_BYTES, 16, NULL);
+    struct hm_span *span = hm_pagemap_get(&rig.heap.pagemap, addr);
+
+    cr_assert_not_null(span);
+    a = rig_alloc(&rig, owner, SMALL_BYTES, 16, NULL);
+    b = rig_alloc(&rig, owner, SMALL_BYTES, 16, NULL);
+    cr_assert_eq(hm_pagemap_get(&rig.heap.pagemap, a), span);
+    cr_assert_eq(hm_pagemap_get(&rig.heap.pagemap, b), span);
+    hm_tcache_let_go(owner, hm_class_of(SMALL_BYTES));
+    rig_free(&rig, other, addr);
+    cr_assert_eq(span->owner, 0);
+}
+
+static void
+owner_frees_b_and_takes_small(void)
+{
+    put(owner, b);
+    (void)rig_alloc(&rig, owner, SMALL_BYTES, 16, NULL);
+    (void)rig_alloc(&rig, owner, SMALL_BYTES, 16, NULL);
+}
+
+static void
+check_structs(void)
+{
+    const char *broken = rig_check(&rig);
+
+    cr_assert_null(broken, "broken: %s", broken);
+    cr_assert_eq(owner->owned_count[hm_class_of(SMALL_BYTES)], 1);
+}
+
 static void
 prepare_orphan(void)
 {
@@ -420,6 +470,13 @@ Test(orders, owner_and_another_free)
     play(2, (void (*const[])(void)){ other_frees_a, owner_frees_b }, prepare_room, check_all_back);
     play(3, (void (*const[])(void)){ other_frees_a, owner_frees_b, trim }, prepare_room,
          check_all_back);
+}
+
+/* The owner meets the span again that was given back behind its back. */
+Test(orders, owner_and_another_free_and_the_owner_takes)
+{
+    play(2, (void (*const[])(void)){ other_frees_a, owner_frees_b_and_takes_small },
+         prepare_watched, check_structs);
 }
 
 Test(orders, two_free_and_the_owner_dies)
