@@ -164,27 +164,35 @@ hm_fit_settle_seams(struct hm_heap *heap, struct hm_region *region)
         settle_seam(heap, region, hm_extent_region(extent, idx + 1));
 }
 
+/* Where an aligned run can start so that it lies within the seam behind `region`: page index, or
+ * HM_BITMAP_NONE. */
+static size_t
+start_in_seam(const struct hm_heap *heap, const struct hm_region *region, size_t len_pages,
+              size_t align_pages)
+{
+    size_t start_idx
+        = heap->region_pages - hm_bitmap_trailing_clear(region->bits, heap->region_pages);
+    size_t aligned_idx = (start_idx + align_pages - 1) & ~(align_pages - 1);
+
+    return aligned_idx + len_pages <= start_idx + region->seam_pages ? aligned_idx : HM_BITMAP_NONE;
+}
+
 struct hm_region *
 hm_fit_find_seam(const struct hm_heap *heap, size_t len_pages, size_t align_pages,
                  size_t *out_page_idx)
 {
     size_t list_count = 2 * (size_t)heap->region_pages + 1;
-    size_t seam = len_pages;
+    size_t seam = hm_bitmap_next_set(heap->seams_map, list_count, len_pages);
 
-    while ((seam = hm_bitmap_next_set(heap->seams_map, list_count, seam)) < list_count) {
+    while (seam < list_count) {
         struct hm_region *region = heap->seams[seam];
 
         for (; region != NULL; region = region->seam_next) {
-            size_t start_idx
-                = heap->region_pages - hm_bitmap_trailing_clear(region->bits, heap->region_pages);
-            size_t aligned_idx = (start_idx + align_pages - 1) & ~(align_pages - 1);
-
-            if (aligned_idx + len_pages <= start_idx + seam) {
-                *out_page_idx = aligned_idx;
+            *out_page_idx = start_in_seam(heap, region, len_pages, align_pages);
+            if (*out_page_idx != HM_BITMAP_NONE)
                 return region;
-            }
         }
-        seam++;
+        seam = hm_bitmap_next_set(heap->seams_map, list_count, seam + 1);
     }
     return NULL;
 }

@@ -83,25 +83,36 @@ hm_mapped_wait(struct hm_heap *heap)
     heap->mapped.has_waiting = true;
 }
 
-uintptr_t
-hm_mapped_next(struct hm_heap *heap)
+/* The next region of a mapping that was not looked at since the last fork; 0 behind the last. */
+static uintptr_t
+next_region(struct hm_heap *heap, struct hm_mapped *note)
 {
     struct hm_mapped_list *list = &heap->mapped;
     size_t region_bytes = hm_region_bytes(&heap->geom);
 
+    if (note->fork_gen == heap->heal.fork_gen)
+        return 0;
+    if (list->at_bytes + region_bytes <= note->len_bytes) {
+        list->at_bytes += region_bytes;
+        return note->addr + list->at_bytes - region_bytes;
+    }
+    if (!list->has_waiting)
+        note->fork_gen = heap->heal.fork_gen;
+    return 0;
+}
+
+uintptr_t
+hm_mapped_next(struct hm_heap *heap)
+{
+    struct hm_mapped_list *list = &heap->mapped;
+
     if (list->at == NULL)
         list->at = list->first;
     for (; list->at != NULL; list->at = list->at->next) {
-        struct hm_mapped *note = list->at;
+        uintptr_t addr = next_region(heap, list->at);
 
-        if (note->fork_gen != heap->heal.fork_gen) {
-            if (list->at_bytes + region_bytes <= note->len_bytes) {
-                list->at_bytes += region_bytes;
-                return note->addr + list->at_bytes - region_bytes;
-            }
-            if (!list->has_waiting)
-                note->fork_gen = heap->heal.fork_gen;
-        }
+        if (addr != 0)
+            return addr;
         list->at_bytes = 0;
         list->has_waiting = false;
     }

@@ -41,7 +41,7 @@ for block_bytes in 64 1000 40000 1048576; do
     [ "$rc" = 0 ] || { cat "$work_dir/huma"; fail "$name: exit status $rc"; }
     first_mib=$(value_of got_mib "$work_dir/huma")
     last_mib=$(awk '$1 == "got_mib" { last = $2 } END { print last }' "$work_dir/huma")
-    [ "$last_mib" -ge $((first_mib - 1)) ] ||
+    [ "$last_mib" -ge $((first_mib - 4)) ] || # structs for extents of one more size
         fail "$name: $first_mib MiB of small blocks the first time, $last_mib the last"
     echo "$name: works, 20 times"
 done
