@@ -94,6 +94,7 @@ struct hm_heap {
     size_t huge_free_pages;   /* free pages in open regions on huge pages */
     size_t huge_idle_pages;   /* the least there were of them in this epoch of demand */
     unsigned idle_epochs;     /* so long there were too many */
+    uint64_t sweep_next_ns;   /* no free base pages are searched for before */
     uint64_t split_next_ns;   /* no huge page is split before */
     uint64_t split_count;     /* huge pages split, to give a part back */
     struct hm_demand demand;  /* of pages in runs */

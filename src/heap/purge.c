@@ -34,8 +34,8 @@
 
 /* Free base pages kept in open regions: this many bytes, or this share of the heap if that is
  * more. */
-#define DIRTY_MIN_BYTES (4 * HM_MIB)
-#define DIRTY_SHARE 16
+#define DIRTY_MIN_BYTES (6 * HM_MIB)
+#define DIRTY_SHARE 8
 
 /* Free pages left alone in huge pages partly in use: this many bytes and this share of the heap.
  * What exceeds them for so many epochs goes back. */
@@ -57,8 +57,10 @@
 #define SWEEP_PAGES 2048
 #define SPLIT_BATCH 2
 
-/* Splits take no more than this share of the time. */
+/* Splits take no more than this share of the time, and searches for free base pages no more than
+ * that: what they give back may have to be faulted in again soon, at several times the price. */
 #define SPLIT_TIME_SHARE 10
+#define SWEEP_TIME_SHARE 50
 
 void
 hm_purge_keep(struct hm_heap *heap, struct hm_region *region)
@@ -381,8 +383,12 @@ hm_purge_tick(struct hm_heap *heap)
     }
     has_more = close_unwanted(heap);
     split_idle(heap, now_ns);
-    if (is_dirty(heap) && heap->dirty_free_pages > hm_demand_swing(&heap->demand))
+    if (is_dirty(heap) && heap->dirty_free_pages > hm_demand_swing(&heap->demand)
+        && now_ns >= heap->sweep_next_ns) {
         (void)sweep(heap, SWEEP_REGIONS, SWEEP_PAGES);
+        heap->sweep_next_ns
+            = now_ns + (heap->os->now_ns(heap->os->ctx) - now_ns) * SWEEP_TIME_SHARE;
+    }
     return has_more;
 }
 
