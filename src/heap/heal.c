@@ -38,7 +38,7 @@
 #define CREDIT_MAX_NS 10000000
 
 /* Opening a region as a huge page saves many times this in page faults. */
-#define OPENED_CREDIT_NS 50000
+#define OPENED_CREDIT_NS 150000
 
 /* What a collapse takes, before one was measured. */
 #define COLLAPSE_NS 500000
