@@ -28,7 +28,7 @@ enum hm_region_state {
 };
 
 struct hm_region {
-    struct hm_region *next; /* neighbours in the list that the state names (pheap.h) */
+    struct hm_region *next; /* neighbours in the list that the state names (heap.h) */
     struct hm_region *prev;
     struct hm_region *seam_next; /* neighbours in the list of seams of this length (fit.h) */
     struct hm_region *seam_prev;
