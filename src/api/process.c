@@ -229,7 +229,7 @@ static bool
 is_in_a_hurry(void)
 {
     return hm_load(&hm_process.is_started) || secure_getenv("HUMA_STATS") != NULL
-           || hm_os_filters(NULL) == HM_FILTERS_OPEN;
+           || secure_getenv("HUMA_PURGE_THREAD") != NULL || hm_os_filters(NULL) == HM_FILTERS_OPEN;
 }
 
 __attribute__((constructor)) static void

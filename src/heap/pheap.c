@@ -211,7 +211,8 @@ place_across(const struct hm_heap *heap, const struct hm_extent *extent,
     uintptr_t addr;
 
     if (page_of(heap, len_pages) != 0) {
-        if (free_regions.from_idx > 0)
+        if (free_regions.from_idx > 0
+            && hm_bitmap_count_run(extent->in_use, free_regions.from_idx - 1, 1) != 0)
             start_idx -= hm_bitmap_trailing_clear(
                 hm_extent_region(extent, free_regions.from_idx - 1)->bits, heap->region_pages);
         if (free_regions.to_idx < extent->region_count)
