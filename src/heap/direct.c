@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #include "heap/extent.h"
+#include "heap/heal.h"
 #include "heap/mapped.h"
 
 /* Returns 0 or a negative errno. */
@@ -59,8 +60,10 @@ hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
     heap->direct_bytes += len_bytes;
     heap->direct_kind_bytes[map.kind] += len_bytes;
     heap->direct_count++;
-    if (map.kind == HM_BACKING_THP)
+    if (map.kind == HM_BACKING_THP) {
         hm_mapped_add(heap, map.addr, len_bytes);
+        hm_heal_mapped(heap, len_bytes);
+    }
     *out_map = map;
     return 0;
 }
@@ -126,7 +129,7 @@ resize_once(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_bytes
 }
 
 /* A mapping that began below the start of huge pages gets them once it has grown beyond. In one
- * piece, so that it stays one VMA; the pages that it has stay what they are. */
+ * piece, so that it stays one VMA; the pages that it has are joined one by one. */
 static void
 promote(struct hm_heap *heap, struct hm_mapping *inout_map)
 {
@@ -142,6 +145,7 @@ promote(struct hm_heap *heap, struct hm_mapping *inout_map)
     heap->direct_kind_bytes[HM_BACKING_THP] += inout_map->len_bytes;
     inout_map->kind = HM_BACKING_THP;
     hm_mapped_add(heap, inout_map->addr, inout_map->len_bytes);
+    hm_heal_promoted(heap, inout_map->addr);
 }
 
 int
@@ -149,6 +153,7 @@ hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_
                  size_t more_bytes)
 {
     uintptr_t before_addr = inout_map->addr;
+    size_t before_bytes = inout_map->len_bytes;
     int rc = resize_once(heap, inout_map, new_bytes, more_bytes);
 
     if (rc != 0 && hm_extent_make_room(heap, rc))
@@ -157,5 +162,8 @@ hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_
         return -ENOMEM;
     hm_mapped_move(heap, before_addr, inout_map->addr, inout_map->len_bytes);
     promote(heap, inout_map);
+    if (inout_map->kind == HM_BACKING_THP && inout_map->len_bytes > before_bytes)
+        hm_heal_mapped(heap, inout_map->len_bytes - before_bytes);
+    hm_heal_visit(heap);
     return 0;
 }

@@ -127,17 +127,54 @@ end_denial(struct hm_heap *heap)
     call(heap);
 }
 
+/* Huge pages are opened: there is credit for what they save. */
+static void
+add_opened(struct hm_heap *heap, size_t count)
+{
+    heap->heal.credit_ns += (int64_t)count * OPENED_CREDIT_NS;
+    end_denial(heap);
+    if (!hm_list_is_empty(&heap->heal.candidates) || heap->heal.has_suspects)
+        call(heap);
+}
+
 void
 hm_heal_opened(struct hm_heap *heap, struct hm_region *region)
 {
     hm_list_init(&region->heal_link);
     region->fork_gen = heap->heal.fork_gen;
-    if (region->backing != HM_BACKING_THP)
+    if (region->backing == HM_BACKING_THP)
+        add_opened(heap, 1);
+}
+
+void
+hm_heal_mapped(struct hm_heap *heap, size_t more_bytes)
+{
+    add_opened(heap, more_bytes >> heap->geom.region_shift);
+}
+
+/* Something that no pass knows of may be on base pages: look at it in this pass, or in another if
+ * this one is beyond it. */
+static void
+suspect(struct hm_heap *heap)
+{
+    struct hm_heal *heal = &heap->heal;
+
+    if (heal->has_suspects) {
+        heal->has_shared = true;
         return;
-    heap->heal.credit_ns += OPENED_CREDIT_NS;
-    end_denial(heap);
-    if (!hm_list_is_empty(&heap->heal.candidates))
-        call(heap);
+    }
+    heal->has_suspects = true;
+    heal->look_ns = 0;
+    heal->look_wait_ns = 0;
+    call(heap);
+}
+
+void
+hm_heal_promoted(struct hm_heap *heap, uintptr_t addr)
+{
+    heap->backing.has_huge = true;
+    hm_mapped_doubt(heap, addr);
+    suspect(heap);
 }
 
 void
@@ -148,15 +185,8 @@ hm_heal_reopened(struct hm_heap *heap, struct hm_region *region)
     region->is_refused = false;
     if (region->backing == HM_BACKING_THP)
         end_denial(heap);
-    if (region->fork_gen == heal->fork_gen || region->backing != HM_BACKING_THP)
-        return;
-    /* A pass may be behind it already. */
-    heal->has_shared = true;
-    if (heal->is_forked)
-        return;
-    heal->is_forked = true;
-    heal->look_wait_ns = 0;
-    call(heap);
+    if (region->fork_gen != heal->fork_gen && region->backing == HM_BACKING_THP)
+        suspect(heap);
 }
 
 /* --- collapses -------------------------------------------------------------------------------- */
@@ -275,7 +305,7 @@ hm_heal_forking(struct hm_heap *heap)
     heal->look_wait_ns = 0;
     heal->cursor = NULL;
     hm_mapped_rewind(heap);
-    heal->is_forked = true;
+    heal->has_suspects = true;
     call(heap);
 }
 
@@ -314,15 +344,20 @@ look_later(struct hm_heal *heal, uint64_t now_ns)
     heal->shared_row = 0;
 }
 
+/* A handler may fork in here. */
 static void
 end_pass(struct hm_heal *heal, uint64_t now_ns)
 {
+    uint32_t fork_gen = hm_load(&heal->fork_gen);
+
     heal->cursor = NULL;
     if (heal->has_shared)
         look_later(heal, now_ns);
     else
-        heal->is_forked = false;
+        hm_store(&heal->has_suspects, false);
     heal->has_shared = false;
+    if (hm_load(&heal->fork_gen) != fork_gen)
+        hm_store(&heal->has_suspects, true);
 }
 
 /* Look at a huge page that may be split, and join it if it is. One of which others still have a
@@ -367,8 +402,8 @@ join_next(struct hm_heap *heap, uint64_t now_ns)
     uintptr_t addr = 0;
     bool is_end = false;
 
-    if (!hm_backing_may_open(&heap->backing)) {
-        heal->is_forked = false;
+    if (heap->backing.thp_mode == HM_THP_UNKNOWN || !hm_backing_may_open(&heap->backing)) {
+        heal->has_suspects = false;
         return WAITS;
     }
     region = next_suspect(heap, &is_end);
@@ -416,7 +451,7 @@ next_ns(const struct hm_heal *heal, uint64_t now_ns)
 
     if (!hm_list_is_empty(&heal->candidates))
         when_ns = heal->retry_ns;
-    if (heal->is_forked && heal->look_ns < when_ns)
+    if (heal->has_suspects && heal->look_ns < when_ns)
         when_ns = heal->look_ns;
     if (when_ns == UINT64_MAX)
         return UINT64_MAX;

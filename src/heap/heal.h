@@ -17,6 +17,12 @@ void hm_heal_opened(struct hm_heap *heap, struct hm_region *region);
 /* A region that was kept, or was just opened, is to be used. */
 void hm_heal_reopened(struct hm_heap *heap, struct hm_region *region);
 
+/* A mapping on huge pages was made, or is so much longer now. */
+void hm_heal_mapped(struct hm_heap *heap, size_t more_bytes);
+
+/* A mapping is to have huge pages from now on; the pages that it has may be base pages. */
+void hm_heal_promoted(struct hm_heap *heap, uintptr_t addr);
+
 /* Pages of a region on base pages were taken or given back, or its state or backing changed: is it
  * a candidate now? Whoever puts a region on base pages calls this. */
 void hm_heal_note(struct hm_heap *heap, struct hm_region *region);

@@ -34,7 +34,7 @@ struct hm_heal {
 
     /* after a fork */
     uint32_t fork_gen;        /* forks so far */
-    bool is_forked;           /* regions with an older fork_gen may be split, or become so */
+    bool has_suspects;        /* those with an older fork_gen may be split, or become so */
     bool has_shared;          /* this pass met some that have to wait */
     uint32_t shared_row;      /* so many in a row */
     struct hm_region *cursor; /* the region that was looked at last; NULL: none in this pass */

@@ -70,6 +70,15 @@ hm_mapped_remove(struct hm_heap *heap, uintptr_t addr)
 }
 
 void
+hm_mapped_doubt(struct hm_heap *heap, uintptr_t addr)
+{
+    struct hm_mapped *note = *find(heap, addr);
+
+    if (note != NULL)
+        note->fork_gen = heap->heal.fork_gen - 1;
+}
+
+void
 hm_mapped_rewind(struct hm_heap *heap)
 {
     heap->mapped.at = NULL;
@@ -89,15 +98,16 @@ next_region(struct hm_heap *heap, struct hm_mapped *note)
 {
     struct hm_mapped_list *list = &heap->mapped;
     size_t region_bytes = hm_region_bytes(&heap->geom);
+    uint32_t fork_gen = hm_load(&heap->heal.fork_gen);
 
-    if (note->fork_gen == heap->heal.fork_gen)
+    if (note->fork_gen == fork_gen)
         return 0;
     if (list->at_bytes + region_bytes <= note->len_bytes) {
         list->at_bytes += region_bytes;
         return note->addr + list->at_bytes - region_bytes;
     }
     if (!list->has_waiting)
-        note->fork_gen = heap->heal.fork_gen;
+        note->fork_gen = fork_gen;
     return 0;
 }
 
@@ -106,15 +116,19 @@ hm_mapped_next(struct hm_heap *heap)
 {
     struct hm_mapped_list *list = &heap->mapped;
 
-    if (list->at == NULL)
-        list->at = list->first;
-    for (; list->at != NULL; list->at = list->at->next) {
-        uintptr_t addr = next_region(heap, list->at);
+    struct hm_mapped *note = list->at != NULL ? list->at : list->first;
 
+    /* A handler may fork here, and rewind. */
+    for (; note != NULL; note = note->next) {
+        uintptr_t addr;
+
+        list->at = note;
+        addr = next_region(heap, note);
         if (addr != 0)
             return addr;
         list->at_bytes = 0;
         list->has_waiting = false;
     }
+    list->at = NULL;
     return 0;
 }

@@ -14,7 +14,10 @@ void hm_mapped_add(struct hm_heap *heap, uintptr_t addr, size_t len_bytes);
 void hm_mapped_move(struct hm_heap *heap, uintptr_t addr, uintptr_t new_addr, size_t new_bytes);
 void hm_mapped_remove(struct hm_heap *heap, uintptr_t addr);
 
-/* The next huge page of a mapping that may be split since a fork; 0: none is left in this pass. If
+/* Some of its pages may be base pages: look at it as after a fork. */
+void hm_mapped_doubt(struct hm_heap *heap, uintptr_t addr);
+
+/* The next huge page of a mapping that may be split; 0: none is left in this pass. If
  * it has to be looked at again, say so before the next call. */
 uintptr_t hm_mapped_next(struct hm_heap *heap);
 void hm_mapped_wait(struct hm_heap *heap);

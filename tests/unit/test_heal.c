@@ -476,6 +476,27 @@ Test(heal, mapped_blocks)
     hm_direct_unmap(&rig.heap, &maps[2]);
 }
 
+/* A block that begins on base pages and grows beyond the start of huge pages gets them all over,
+ * though the pages that it had are moved as they are. */
+Test(heal, a_mapping_that_grew_out_of_the_start)
+{
+    struct hm_mapping map;
+    size_t huge = 0;
+
+    cr_assert_eq(hm_direct_map(&rig.heap, 8 * HM_MIB, 16, &map), 0);
+    cr_assert_eq(map.kind, HM_BACKING_4K);
+    while (map.len_bytes < 256 * HM_MIB) {
+        fake_space_touch(&rig.fake.space, map.addr, map.len_bytes);
+        rig.fake.now_ns += 1000000;
+        cr_assert_eq(hm_direct_resize(&rig.heap, &map, map.len_bytes + 8 * HM_MIB, 0), 0);
+    }
+    cr_assert_eq(map.kind, HM_BACKING_THP);
+    fake_space_touch(&rig.fake.space, map.addr, map.len_bytes);
+    (void)fake_space_resident(&rig.fake.space, map.addr, map.len_bytes, &huge);
+    cr_assert_eq(huge, map.len_bytes);
+    hm_direct_unmap(&rig.heap, &map);
+}
+
 /* In a child, the base pages of the start are still the parent's. */
 Test(heal, base_pages_that_are_shared_are_not_copied)
 {
