@@ -116,13 +116,16 @@ fork_child(void)
 {
     struct hm_tcache *self = hm_thread_cache != EMPTY ? hm_thread_cache : NULL;
 
+    bool is_interrupted = hm_process.heap.lock.is_interrupted;
+
     /* What a handler interrupted goes on here, and finds all as it left it. */
-    if (hm_process.was_threaded && !hm_process.heap.lock.is_interrupted)
+    if (hm_process.was_threaded && !is_interrupted)
         hm_pool_after_fork(&hm_process.pool, self);
     hm_lock_reset(&hm_process.heap.lock);
     if (!hm_lock_is_mine(&hm_process.lock))
         hm_lock_reset(&hm_process.lock);
-    hm_purger_start();
+    if (!is_interrupted)
+        hm_purger_start();
 }
 
 /* --- options ---------------------------------------------------------------------------------- */

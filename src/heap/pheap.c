@@ -168,7 +168,7 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
             heap->dirty_free_pages -= were_dirty;
             hm_heal_note(heap, region);
         } else {
-            heap->huge_free_pages -= part_pages;
+            hm_purge_lower(heap, part_pages);
         }
         if (were_dirty > 0) {
             if (dirty_pages == 0)
@@ -182,8 +182,6 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
     }
     out_run->is_zero = dirty_pages == 0;
     hm_demand_note(&heap->demand, heap->used_pages);
-    if (heap->huge_free_pages < heap->huge_idle_pages)
-        heap->huge_idle_pages = heap->huge_free_pages;
 }
 
 /* Regions [from_idx, to_idx) of an extent, none of them open. */
@@ -389,6 +387,8 @@ hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t 
                != 0)
         return false;
     take_pages(heap, extent, page_idx, more_pages, &run);
+    hm_heal_visit(heap);
+    hm_purge_visit(heap);
     return true;
 }
 
@@ -403,7 +403,7 @@ mark_empty(struct hm_heap *heap, struct hm_region *region)
         heap->base_regions--;
         heap->dirty_free_pages -= region->dirty_pages;
     } else {
-        heap->huge_free_pages -= heap->region_pages;
+        hm_purge_lower(heap, heap->region_pages);
     }
     region->state = HM_REGION_KEPT;
     hm_fit_settle_seams(heap, region);

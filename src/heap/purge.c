@@ -301,7 +301,7 @@ split(struct hm_heap *heap, struct hm_region *region)
     region->dirty_pages = heap->region_pages;
     region->backing = HM_BACKING_4K;
     heap->base_regions++;
-    heap->huge_free_pages -= free_pages;
+    hm_purge_lower(heap, free_pages);
     heap->dirty_free_pages += free_pages;
     heap->split_count++;
     return discard_free_pages(heap, region);
@@ -374,7 +374,8 @@ epoch_ns(const struct hm_heap *heap)
 bool
 hm_purge_tick(struct hm_heap *heap)
 {
-    uint64_t now_ns = heap->os->now_ns(heap->os->ctx);
+    const struct hm_os *os = heap->os;
+    uint64_t now_ns = os->now_ns(os->ctx);
     bool has_more;
 
     if (hm_demand_tick(&heap->demand, now_ns, epoch_ns(heap))) {
@@ -385,9 +386,9 @@ hm_purge_tick(struct hm_heap *heap)
     split_idle(heap, now_ns);
     if (is_dirty(heap) && heap->dirty_free_pages > hm_demand_swing(&heap->demand)
         && now_ns >= heap->sweep_next_ns) {
+        now_ns = os->now_ns(os->ctx);
         (void)sweep(heap, SWEEP_REGIONS, SWEEP_PAGES);
-        heap->sweep_next_ns
-            = now_ns + (heap->os->now_ns(heap->os->ctx) - now_ns) * SWEEP_TIME_SHARE;
+        heap->sweep_next_ns = now_ns + (os->now_ns(os->ctx) - now_ns) * SWEEP_TIME_SHARE;
     }
     return has_more;
 }

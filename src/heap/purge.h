@@ -11,6 +11,15 @@
 /* Put a region without pages in use among the kept ones; its state is HM_REGION_KEPT. */
 void hm_purge_keep(struct hm_heap *heap, struct hm_region *region);
 
+/* So many fewer pages are free in open regions on huge pages. */
+HM_INLINE void
+hm_purge_lower(struct hm_heap *heap, size_t len_pages)
+{
+    heap->huge_free_pages -= len_pages;
+    if (heap->huge_free_pages < heap->huge_idle_pages)
+        heap->huge_idle_pages = heap->huge_free_pages;
+}
+
 /* After pages were given back: return what exceeds the reserves. `emptied_count` regions became
  * empty. Next on the free walk: os->advise (os/os_advise.c). */
 void hm_purge_emptied(struct hm_heap *heap, size_t emptied_count);

@@ -176,6 +176,30 @@ Test(pheap, tails_are_used)
     check("tails");
 }
 
+/* What is kept has memory: it is used before a closed region is opened, also by a run that could
+ * begin in that one. */
+Test(pheap, a_kept_region_comes_before_a_closed_one)
+{
+    struct hm_run low[8];
+    struct hm_run high[4];
+
+    for (int i = 0; i < 8; i++)
+        low[i] = take(512, 1);
+    for (int i = 0; i < 4; i++)
+        high[i] = take(512, 1);
+    for (int i = 0; i < 8; i++)
+        give(&low[i]);
+    hm_purge_all(&rig.heap);
+    cr_assert_eq(low[7].region->state, HM_REGION_CLOSED);
+    give(&high[0]);
+    cr_assert_eq(high[0].region->state, HM_REGION_KEPT);
+    cr_assert_eq(high[0].region->addr, low[7].region->addr + hm_region_bytes(&rig.heap.geom));
+    low[0] = take(300, 1);
+    cr_assert_eq(low[0].region, high[0].region);
+    cr_assert_eq(low[7].region->state, HM_REGION_CLOSED);
+    check("taken");
+}
+
 /* A sparse region is left alone while a fuller one has room, so that it can become empty. */
 Test(pheap, the_fullest_region_is_used_first)
 {
