@@ -27,7 +27,7 @@
 #endif
 
 #include "api/purger.h"
-#include "heap/heal.h"
+#include "heap/rejoin.h"
 #include "stats/print.h"
 
 /* Its pagemap is empty before the first request, so that free(NULL) and foreign pointers find
@@ -102,7 +102,7 @@ fork_prepare(void)
 {
     hm_process.was_threaded = IS_THREADED;
     hm_lock_take_for_fork(&hm_process.heap.lock);
-    hm_heal_forking(&hm_process.heap);
+    hm_rejoin_forking(&hm_process.heap);
 }
 
 static void

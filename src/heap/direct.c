@@ -15,8 +15,8 @@
 #include <errno.h>
 
 #include "heap/extent.h"
-#include "heap/heal.h"
 #include "heap/mapped.h"
+#include "heap/rejoin.h"
 
 /* Returns 0 or a negative errno. */
 static int
@@ -145,7 +145,7 @@ promote(struct hm_heap *heap, struct hm_mapping *inout_map)
     heap->direct_kind_bytes[HM_BACKING_THP] += inout_map->len_bytes;
     inout_map->kind = HM_BACKING_THP;
     hm_mapped_add(heap, inout_map->addr, inout_map->len_bytes);
-    hm_heal_promoted(heap, inout_map->addr);
+    hm_rejoin_promoted(heap, inout_map->addr);
 }
 
 int

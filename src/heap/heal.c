@@ -12,10 +12,7 @@
  *             that is opened saves in page faults, so that a program that builds a large heap
  *             quickly gets all of it on huge pages. What the kernel refuses is tried again, later
  *             and later.
- *             After fork(), the first write to a page that both have splits the huge page around
- *             it, and the kernel never joins it again. So each region knows at which fork it was
- *             last ours alone; those of an older fork are looked at, one by one, until they are
- *             whole: split ones are joined as soon as no page is shared any more.
+ *             What a fork has split is joined out of the same budget (rejoin.c).
  * State       heap->heal.
  * Locking     heap->lock is held by the caller; is_due may be read without it.
  * Invariants  The list has the open regions on base pages that are full enough and were not refused
@@ -25,8 +22,7 @@
 
 #include <errno.h>
 
-#include "heap/mapped.h"
-#include "heap/pheap.h"
+#include "heap/rejoin.h"
 
 /* Collapses may take this share of the time. */
 #define TIME_SHARE 10
@@ -48,52 +44,26 @@
 #define RETRY_MIN_NS 50000000u
 #define RETRY_MAX_NS 10000000000u
 
-/* After a fork, wait so long before the first look: most children soon call exec or exit. If the
- * last healing was split again before it had lasted for WORTH_SHARE times what it took, wait twice
- * the time between the forks: whoever forks all the time is left alone. */
-#define FORK_WAIT_MIN_NS 10000000u
-#define FORK_WAIT_MAX_NS 4000000000u
-#define WORTH_SHARE 10
-
-/* While others have the pages, look again after so long, and at so many regions. */
-#define LOOK_MIN_NS 10000000u
-#define LOOK_MAX_NS 500000000u
-#define SHARED_PER_LOOK 8
-
-/* Structs of regions that are passed over before the clock is read again. */
-#define STEPS_PER_LOOK 256
-
-/* A region is full enough when no more than this share of it is free. */
-#define FREE_SHARE 8
-
 void
 hm_heal_init(struct hm_heap *heap)
 {
     hm_list_init(&heap->heal.candidates);
     heap->heal.cost_ns = COLLAPSE_NS;
-    heap->heal.fork_wait_ns = FORK_WAIT_MIN_NS;
+    hm_rejoin_init(heap);
     heap->heal.credited_ns = heap->os->now_ns(heap->os->ctx);
 }
 
 /* --- candidates ------------------------------------------------------------------------------- */
 
-static uint32_t
-enough_pages(const struct hm_heap *heap)
-{
-    return heap->region_pages - heap->region_pages / FREE_SHARE;
-}
-
 static bool
 is_candidate(const struct hm_heap *heap, const struct hm_region *region)
 {
     return region->state == HM_REGION_OPEN && region->backing == HM_BACKING_4K
-           && !region->is_refused && region->used_pages >= enough_pages(heap);
+           && !region->is_refused && region->used_pages >= hm_heal_enough_pages(heap);
 }
 
-/* Let the next visit look what there is to do. Before the first huge page of a heap that is
- * nothing. */
-static void
-call(struct hm_heap *heap)
+void
+hm_heal_call(struct hm_heap *heap)
 {
     if (!heap->backing.has_huge)
         return;
@@ -110,7 +80,7 @@ hm_heal_note(struct hm_heap *heap, struct hm_region *region)
         return;
     if (is_wanted) {
         hm_list_add_last(&heap->heal.candidates, &region->heal_link);
-        call(heap);
+        hm_heal_call(heap);
     } else {
         hm_list_del(&region->heal_link);
     }
@@ -124,7 +94,7 @@ end_denial(struct hm_heap *heap)
         return;
     heap->heal.is_denied = false;
     heap->heal.retry_ns = 0;
-    call(heap);
+    hm_heal_call(heap);
 }
 
 /* Huge pages are opened: there is credit for what they save. */
@@ -134,7 +104,7 @@ add_opened(struct hm_heap *heap, size_t count)
     heap->heal.credit_ns += (int64_t)count * OPENED_CREDIT_NS;
     end_denial(heap);
     if (!hm_list_is_empty(&heap->heal.candidates) || heap->heal.has_suspects)
-        call(heap);
+        hm_heal_call(heap);
 }
 
 void
@@ -152,31 +122,6 @@ hm_heal_mapped(struct hm_heap *heap, size_t more_bytes)
     add_opened(heap, more_bytes >> heap->geom.region_shift);
 }
 
-/* Something that no pass knows of may be on base pages: look at it in this pass, or in another if
- * this one is beyond it. */
-static void
-suspect(struct hm_heap *heap)
-{
-    struct hm_heal *heal = &heap->heal;
-
-    if (heal->has_suspects) {
-        heal->has_shared = true;
-        return;
-    }
-    heal->has_suspects = true;
-    heal->look_ns = 0;
-    heal->look_wait_ns = 0;
-    call(heap);
-}
-
-void
-hm_heal_promoted(struct hm_heap *heap, uintptr_t addr)
-{
-    heap->backing.has_huge = true;
-    hm_mapped_doubt(heap, addr);
-    suspect(heap);
-}
-
 void
 hm_heal_reopened(struct hm_heap *heap, struct hm_region *region)
 {
@@ -186,7 +131,7 @@ hm_heal_reopened(struct hm_heap *heap, struct hm_region *region)
     if (region->backing == HM_BACKING_THP)
         end_denial(heap);
     if (region->fork_gen != heal->fork_gen && region->backing == HM_BACKING_THP)
-        suspect(heap);
+        hm_rejoin_suspect(heap);
 }
 
 /* --- collapses -------------------------------------------------------------------------------- */
@@ -201,12 +146,12 @@ learn_cost(struct hm_heal *heal, uint64_t took_ns)
         heal->cost_ns = COLLAPSE_MAX_NS;
 }
 
-static void
-wait_longer(uint64_t *wait_ns, uint64_t min_ns, uint64_t max_ns)
+void
+hm_heal_wait_longer(uint64_t *inout_wait_ns, uint64_t min_ns, uint64_t max_ns)
 {
-    *wait_ns = 2 * *wait_ns > min_ns ? 2 * *wait_ns : min_ns;
-    if (*wait_ns > max_ns)
-        *wait_ns = max_ns;
+    *inout_wait_ns = 2 * *inout_wait_ns > min_ns ? 2 * *inout_wait_ns : min_ns;
+    if (*inout_wait_ns > max_ns)
+        *inout_wait_ns = max_ns;
 }
 
 static void
@@ -214,7 +159,7 @@ try_later(struct hm_heal *heal, struct hm_region *region, uint64_t now_ns)
 {
     hm_list_del(&region->heal_link);
     hm_list_add_last(&heal->candidates, &region->heal_link);
-    wait_longer(&heal->retry_wait_ns, RETRY_MIN_NS, RETRY_MAX_NS);
+    hm_heal_wait_longer(&heal->retry_wait_ns, RETRY_MIN_NS, RETRY_MAX_NS);
     heal->retry_ns = now_ns + heal->retry_wait_ns;
 }
 
@@ -232,22 +177,8 @@ is_ours(struct hm_heap *heap, const struct hm_region *region)
                && pages.shared_pages == 0);
 }
 
-/* What an attempt came to. */
-enum outcome {
-    WAITS,   /* not yet */
-    SETTLED, /* nothing to do */
-    COPIED,  /* the kernel was asked, and answered for good */
-    REFUSED, /* the kernel was asked, and will be again */
-};
-
-static bool
-is_final(enum outcome outcome)
-{
-    return outcome == SETTLED || outcome == COPIED;
-}
-
 /* Collapse the first candidate. */
-static enum outcome
+static enum hm_heal_outcome
 collapse_candidate(struct hm_heap *heap, uint64_t now_ns)
 {
     struct hm_heal *heal = &heap->heal;
@@ -256,7 +187,7 @@ collapse_candidate(struct hm_heap *heap, uint64_t now_ns)
 
     if (!is_ours(heap, region)) {
         try_later(heal, region, now_ns);
-        return WAITS;
+        return HM_HEAL_WAITS;
     }
     rc = hm_backing_collapse(&heap->backing, region->addr, hm_region_bytes(&heap->geom));
     if (rc == 0) {
@@ -273,156 +204,9 @@ collapse_candidate(struct hm_heap *heap, uint64_t now_ns)
         region->is_refused = true;
     } else {
         try_later(heal, region, now_ns);
-        return REFUSED;
+        return HM_HEAL_REFUSED;
     }
-    return COPIED;
-}
-
-/* --- after a fork ----------------------------------------------------------------------------- */
-
-/* A handler may fork in the middle of anything here: only words are set. */
-void
-hm_heal_forking(struct hm_heap *heap)
-{
-    struct hm_heal *heal = &heap->heal;
-    uint64_t now_ns;
-
-    heal->fork_gen++;
-    if (!heap->backing.has_huge)
-        return;
-    now_ns = heap->os->now_ns(heap->os->ctx);
-    if (heal->healing_ns != 0) {
-        if (now_ns - heal->healed_ns >= WORTH_SHARE * heal->healing_ns)
-            heal->fork_wait_ns = FORK_WAIT_MIN_NS;
-        else
-            heal->fork_wait_ns = 2 * (now_ns - heal->forked_ns);
-        if (heal->fork_wait_ns > FORK_WAIT_MAX_NS)
-            heal->fork_wait_ns = FORK_WAIT_MAX_NS;
-        heal->healing_ns = 0;
-    }
-    heal->forked_ns = now_ns;
-    heal->look_ns = now_ns + heal->fork_wait_ns;
-    heal->look_wait_ns = 0;
-    heal->cursor = NULL;
-    hm_mapped_rewind(heap);
-    heal->has_suspects = true;
-    call(heap);
-}
-
-static bool
-is_suspect(const struct hm_heap *heap, const struct hm_region *region)
-{
-    return region->state == HM_REGION_OPEN && region->backing == HM_BACKING_THP
-           && region->fork_gen != heap->heal.fork_gen;
-}
-
-/* The next region that may be split; NULL: none was met for now. */
-static struct hm_region *
-next_suspect(struct hm_heap *heap, bool *out_is_end)
-{
-    *out_is_end = false;
-    for (unsigned i = 0; i < STEPS_PER_LOOK; i++) {
-        struct hm_region *region = hm_pheap_next_region(heap, heap->heal.cursor);
-
-        if (region == NULL) {
-            *out_is_end = true;
-            return NULL;
-        }
-        heap->heal.cursor = region;
-        if (is_suspect(heap, region))
-            return region;
-    }
-    return NULL;
-}
-
-/* Nothing tells when the others have gone: look again, less and less often. */
-static void
-look_later(struct hm_heal *heal, uint64_t now_ns)
-{
-    wait_longer(&heal->look_wait_ns, LOOK_MIN_NS, LOOK_MAX_NS);
-    heal->look_ns = now_ns + heal->look_wait_ns;
-    heal->shared_row = 0;
-}
-
-/* A handler may fork in here. */
-static void
-end_pass(struct hm_heal *heal, uint64_t now_ns)
-{
-    uint32_t fork_gen = hm_load(&heal->fork_gen);
-
-    heal->cursor = NULL;
-    if (heal->has_shared)
-        look_later(heal, now_ns);
-    else
-        hm_store(&heal->has_suspects, false);
-    heal->has_shared = false;
-    if (hm_load(&heal->fork_gen) != fork_gen)
-        hm_store(&heal->has_suspects, true);
-}
-
-/* Look at a huge page that may be split, and join it if it is. One of which others still have a
- * page waits: to join it would cost the memory of a copy. */
-static enum outcome
-join(struct hm_heap *heap, uintptr_t addr, uint64_t now_ns)
-{
-    struct hm_heal *heal = &heap->heal;
-    size_t region_bytes = hm_region_bytes(&heap->geom);
-    enum outcome outcome = SETTLED;
-    struct hm_sharing pages;
-    int rc = heap->os->sharing(heap->os->ctx, addr, region_bytes, &pages);
-
-    if (rc != 0 || pages.shared_pages > 0) {
-        heal->has_shared = true;
-        if (rc != 0 || ++heal->shared_row >= SHARED_PER_LOOK)
-            look_later(heal, now_ns);
-        return WAITS;
-    }
-    heal->shared_row = 0;
-    if (!pages.is_huge && pages.present_pages >= enough_pages(heap)) {
-        rc = hm_backing_join(&heap->backing, addr, region_bytes);
-        outcome = COPIED;
-        heal->healed_count += rc == 0;
-    }
-    if (rc != 0 && rc != -EINVAL) {
-        heal->has_shared = true;
-        look_later(heal, now_ns);
-        return REFUSED;
-    }
-    heal->look_wait_ns = 0;
-    return outcome;
-}
-
-/* The next region, or the next huge page of a mapping. */
-static enum outcome
-join_next(struct hm_heap *heap, uint64_t now_ns)
-{
-    struct hm_heal *heal = &heap->heal;
-    enum outcome outcome = WAITS;
-    struct hm_region *region;
-    uintptr_t addr = 0;
-    bool is_end = false;
-
-    if (heap->backing.thp_mode == HM_THP_UNKNOWN || !hm_backing_may_open(&heap->backing)) {
-        heal->has_suspects = false;
-        return WAITS;
-    }
-    region = next_suspect(heap, &is_end);
-    if (region != NULL) {
-        outcome = join(heap, region->addr, now_ns);
-        if (is_final(outcome))
-            region->fork_gen = heal->fork_gen;
-        return outcome;
-    }
-    if (is_end)
-        addr = hm_mapped_next(heap);
-    if (addr != 0) {
-        outcome = join(heap, addr, now_ns);
-        if (!is_final(outcome))
-            hm_mapped_wait(heap);
-    } else if (is_end) {
-        end_pass(heal, now_ns);
-    }
-    return outcome;
+    return HM_HEAL_COPIED;
 }
 
 /* --- the budget ------------------------------------------------------------------------------- */
@@ -482,13 +266,14 @@ attempt(struct hm_heap *heap, uint64_t now_ns)
     struct hm_heal *heal = &heap->heal;
     uint64_t begin_ns = heap->os->cpu_ns(heap->os->ctx);
     bool is_join = !has_candidate(heal, now_ns);
-    enum outcome outcome = is_join ? join_next(heap, now_ns) : collapse_candidate(heap, now_ns);
+    enum hm_heal_outcome outcome
+        = is_join ? hm_rejoin_next(heap, now_ns) : collapse_candidate(heap, now_ns);
     uint64_t took_ns = heap->os->cpu_ns(heap->os->ctx) - begin_ns;
 
     heal->credit_ns -= (int64_t)took_ns;
-    if (outcome == COPIED || outcome == REFUSED)
+    if (outcome == HM_HEAL_COPIED || outcome == HM_HEAL_REFUSED)
         learn_cost(heal, took_ns);
-    if (is_join && is_final(outcome)) {
+    if (is_join && hm_heal_is_final(outcome)) {
         heal->healing_ns += took_ns;
         heal->healed_ns = now_ns;
     }

@@ -8,6 +8,20 @@
 
 #include "heap/heap.h"
 
+/* What an attempt to make a huge page came to. */
+enum hm_heal_outcome {
+    HM_HEAL_WAITS,   /* not yet */
+    HM_HEAL_SETTLED, /* nothing to do */
+    HM_HEAL_COPIED,  /* the kernel was asked, and answered for good */
+    HM_HEAL_REFUSED, /* the kernel was asked, and will be again */
+};
+
+HM_INLINE bool
+hm_heal_is_final(enum hm_heal_outcome outcome)
+{
+    return outcome == HM_HEAL_SETTLED || outcome == HM_HEAL_COPIED;
+}
+
 /* Part of hm_heap_init. */
 void hm_heal_init(struct hm_heap *heap);
 
@@ -20,15 +34,23 @@ void hm_heal_reopened(struct hm_heap *heap, struct hm_region *region);
 /* A mapping on huge pages was made, or is so much longer now. */
 void hm_heal_mapped(struct hm_heap *heap, size_t more_bytes);
 
-/* A mapping is to have huge pages from now on; the pages that it has may be base pages. */
-void hm_heal_promoted(struct hm_heap *heap, uintptr_t addr);
-
 /* Pages of a region on base pages were taken or given back, or its state or backing changed: is it
  * a candidate now? Whoever puts a region on base pages calls this. */
 void hm_heal_note(struct hm_heap *heap, struct hm_region *region);
 
-/* The process is about to fork. */
-void hm_heal_forking(struct hm_heap *heap);
+/* Let the next visit look what there is to do. Before the first huge page of a heap that is
+ * nothing. */
+void hm_heal_call(struct hm_heap *heap);
+
+/* Twice the wait, within bounds. */
+void hm_heal_wait_longer(uint64_t *inout_wait_ns, uint64_t min_ns, uint64_t max_ns);
+
+/* A region is full enough to be a huge page when no more than an eighth of it is free. */
+HM_INLINE uint32_t
+hm_heal_enough_pages(const struct hm_heap *heap)
+{
+    return heap->region_pages - heap->region_pages / 8;
+}
 
 void hm_heal_visit_slow(struct hm_heap *heap);
 void hm_heal_poll_slow(struct hm_heap *heap);

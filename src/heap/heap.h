@@ -32,7 +32,7 @@ struct hm_heal {
     uint64_t collapse_ns;      /* time spent in collapses */
     uint64_t collapse_count;   /* regions turned into huge pages */
 
-    /* after a fork */
+    /* suspects (rejoin.c) */
     uint32_t fork_gen;        /* forks so far */
     bool has_suspects;        /* those with an older fork_gen may be split, or become so */
     bool has_shared;          /* this pass met some that have to wait */
