@@ -11,6 +11,10 @@
 #include "cache/thread.h"
 
 #include "cache/remote.h"
+#include "heap/nodes.h"
+
+/* Orphans that are looked at for one of the own node. */
+#define ORPHANS_PER_LOOK 16
 
 void
 hm_pool_init(struct hm_pool *pool, struct hm_heap *heap)
@@ -120,14 +124,29 @@ hm_tcache_retire(struct hm_tcache *cache)
     hm_lock_give(&pool->heap->lock);
 }
 
+/* An orphan whose memory is of the thread's own node, if there is one among the oldest. */
+static struct hm_span *
+find_orphan(struct hm_pool *pool, unsigned class_idx)
+{
+    const struct hm_list *orphans = &pool->orphans[class_idx];
+    struct hm_list *link = orphans->next;
+    unsigned node = hm_nodes_here(pool->heap);
+
+    for (unsigned i = 0; i < ORPHANS_PER_LOOK && link != orphans; i++, link = link->next) {
+        struct hm_span *span = hm_container_of(link, struct hm_span, link);
+
+        if (span->region->extent->node == node)
+            return span;
+    }
+    return NULL;
+}
+
 static struct hm_span *
 adopt_locked(struct hm_pool *pool, struct hm_tcache *cache, unsigned class_idx)
 {
-    struct hm_list *orphans = &pool->orphans[class_idx];
+    struct hm_span *span;
 
-    while (!hm_list_is_empty(orphans)) {
-        struct hm_span *span = hm_container_of(orphans->next, struct hm_span, link);
-
+    while ((span = find_orphan(pool, class_idx)) != NULL) {
         hm_list_del(&span->link);
         hm_store(&pool->orphan_count, pool->orphan_count - 1);
         if ((hm_remote_hold(span) & HM_REMOTE_CLAIMED) != 0) {

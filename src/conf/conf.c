@@ -143,6 +143,20 @@ parse_off_on(const char *text, bool *out_on)
     return true;
 }
 
+static bool
+parse_numa(const char *text, enum hm_numa *out_numa)
+{
+    static const char *const names[] = { "local", "interleave", "off" };
+
+    for (unsigned i = 0; i < 3; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *out_numa = (enum hm_numa)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 void
 hm_conf_defaults(struct hm_conf *out_conf)
 {

@@ -20,6 +20,13 @@ enum hm_backing_kind {
     HM_BACKING_KINDS,
 };
 
+/* Which memory nodes serve a heap. */
+enum hm_numa {
+    HM_NUMA_LOCAL,      /* the one that the thread runs on */
+    HM_NUMA_INTERLEAVE, /* all in turn */
+    HM_NUMA_OFF,        /* the kernel decides at each touch */
+};
+
 /* An ordered list of backings without repetition. */
 struct hm_chain {
     uint8_t kind[HM_BACKING_KINDS]; /* enum hm_backing_kind */
@@ -31,6 +38,7 @@ struct hm_conf {
     bool is_passed_over; /* HUMA_ONLY does not mean this executable */
     bool is_late;        /* the heap starts when the program runs already */
     size_t huge_start_bytes;
+    enum hm_numa numa;
     const char *only;  /* may point into the environment */
     const char *stats; /* "0" = no report; may point into the environment */
     bool verbose;

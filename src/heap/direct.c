@@ -16,6 +16,7 @@
 
 #include "heap/extent.h"
 #include "heap/mapped.h"
+#include "heap/nodes.h"
 #include "heap/rejoin.h"
 
 /* Returns 0 or a negative errno. */
@@ -29,6 +30,7 @@ map_once(struct hm_heap *heap, size_t len_bytes, size_t align_bytes, struct hm_m
 
     if (rc != 0)
         return rc;
+    hm_nodes_place(heap, map.addr, len_bytes, hm_nodes_here(heap));
     range = (struct hm_range){ .addr = map.addr,
                                .len_bytes = len_bytes,
                                .advised = HM_BACKING_KINDS };

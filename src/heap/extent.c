@@ -20,6 +20,7 @@
 
 #include "base/check.h"
 #include "heap/hide.h"
+#include "heap/nodes.h"
 #include "heap/pheap.h"
 
 /* Reserve this much at least, and an eighth of what is there: few extents. */
@@ -151,7 +152,7 @@ reserve_wish(struct hm_heap *heap, size_t region_count, struct hm_extent **out_e
 }
 
 struct hm_extent *
-hm_extent_add(struct hm_heap *heap, size_t region_count)
+hm_extent_add(struct hm_heap *heap, size_t region_count, unsigned node)
 {
     struct hm_extent *extent = NULL;
     int rc = reserve_wish(heap, region_count, &extent);
@@ -160,6 +161,8 @@ hm_extent_add(struct hm_heap *heap, size_t region_count)
         rc = reserve_wish(heap, region_count, &extent);
     if (rc != 0)
         return NULL;
+    extent->node = (uint8_t)node;
+    hm_nodes_place(heap, extent->addr, extent->end_addr - extent->addr, node);
     heap->os->name(heap->os->ctx, extent->addr, extent->end_addr - extent->addr, "huma heap");
     if (heap->extents != NULL)
         hm_meta_prepare(&heap->meta,
@@ -182,6 +185,8 @@ hm_extent_adopt(struct hm_heap *heap, uintptr_t addr, size_t len_bytes)
         release(heap, extent);
         return -ENOMEM;
     }
+    extent->node = (uint8_t)hm_nodes_here(heap);
+    hm_nodes_place(heap, addr, len_bytes, extent->node);
     extent->tail_idx = extent->region_count;
     link_extent(heap, extent);
     return 0;

@@ -8,10 +8,10 @@
 
 #include "heap/heap.h"
 
-/* Reserve at least `region_count` neighbouring regions, all closed. May trim others. Returns the
- * extent, the last of the heap's list, or NULL. Next on the allocation walk: os->reserve
- * (os/os_map.c). */
-struct hm_extent *hm_extent_add(struct hm_heap *heap, size_t region_count);
+/* Reserve at least `region_count` neighbouring regions for a node, all closed. May trim others.
+ * Returns the extent, the last of the heap's list, or NULL. Next on the allocation walk:
+ * os->reserve (os/os_map.c). */
+struct hm_extent *hm_extent_add(struct hm_heap *heap, size_t region_count, unsigned node);
 
 /* Make whole regions of address space that is the heap's already, such as a mapping that the kernel
  * would not unmap, an extent of their own. All of it reads as zero. Returns 0 or -ENOMEM. */

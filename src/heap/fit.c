@@ -3,18 +3,46 @@
  *
  * Problem     Runs that lie end to end across regions leave, once freed, holes across regions: a
  *             search that knows only the runs inside of each finds none of them again.
- * Idea        Two indexes, each an array of lists with a bitmap of those that are not empty: open
- *             regions by their longest free run, and seams, the borders between two open
- *             neighbours, by the free run across them. The shortest that fits comes first, and a
- *             run is taken from that end of a hole which leaves the rest in one piece.
- * State       `fits` and `seams` of struct hm_heap.
+ * Idea        For each node two indexes, each an array of lists with a bitmap of those that are not
+ *             empty: open regions by their longest free run, and seams, the borders between two
+ *             open neighbours, by the free run across them. The shortest that fits comes first, and
+ *             a run is taken from that end of a hole which leaves the rest in one piece.
+ * State       `fits` of struct hm_heap.
  * Locking     heap->lock is held by the caller.
- * Invariants  I1 an open region with free pages is in fits[longest_free_pages], and nowhere else; a
- *             full one is in no list. I2 a region with seam_pages > 0 is in seams[seam_pages]; no
- *             other is. I3 seam_pages is the free run across the region's end, if both neighbours
- *             are open and both free there, else 0.
+ * Invariants  I1 an open region with free pages is in runs[longest_free_pages] of its node, and
+ *             nowhere else; a full one is in no list. I2 a region with seam_pages > 0 is in
+ *             seams[seam_pages] of its node; no other is. I3 seam_pages is the free run across the
+ *             region's end, if both neighbours are open and both free there, else 0.
  */
 #include "heap/fit.h"
+
+#include <errno.h>
+
+int
+hm_fit_init(struct hm_heap *heap, struct hm_fits *out_fits)
+{
+    size_t run_count = heap->region_pages + 1;
+    size_t seam_count = 2 * (size_t)heap->region_pages + 1;
+
+    out_fits->runs
+        = hm_meta_alloc(&heap->meta, run_count * sizeof(out_fits->runs[0]), sizeof(void *));
+    out_fits->runs_map = hm_meta_alloc(&heap->meta, HM_BITMAP_WORDS(run_count) * sizeof(uint64_t),
+                                       sizeof(uint64_t));
+    out_fits->seams
+        = hm_meta_alloc(&heap->meta, seam_count * sizeof(out_fits->seams[0]), sizeof(void *));
+    out_fits->seams_map = hm_meta_alloc(&heap->meta, HM_BITMAP_WORDS(seam_count) * sizeof(uint64_t),
+                                        sizeof(uint64_t));
+    return out_fits->runs != NULL && out_fits->runs_map != NULL && out_fits->seams != NULL
+                   && out_fits->seams_map != NULL
+               ? 0
+               : -ENOMEM;
+}
+
+static struct hm_fits *
+fits_of(const struct hm_heap *heap, const struct hm_region *region)
+{
+    return &heap->fits[region->extent->node];
+}
 
 /* --- regions ---------------------------------------------------------------------------------- */
 
@@ -22,13 +50,14 @@ void
 hm_fit_link(struct hm_heap *heap, struct hm_region *region)
 {
     uint32_t free_pages = region->longest_free_pages;
-    struct hm_region **head = &heap->fits[free_pages];
+    struct hm_fits *fits = fits_of(heap, region);
+    struct hm_region **head = &fits->runs[free_pages];
     struct hm_region *first = *head;
 
     hm_fit_settle_seams(heap, region);
     if (free_pages == 0)
         return;
-    hm_bitmap_set_run(heap->fits_map, free_pages, 1);
+    hm_bitmap_set_run(fits->runs_map, free_pages, 1);
     if (first == NULL || region->used_pages >= first->used_pages) {
         region->prev = NULL;
         region->next = first;
@@ -46,6 +75,7 @@ void
 hm_fit_unlink(struct hm_heap *heap, struct hm_region *region)
 {
     uint32_t free_pages = region->longest_free_pages;
+    struct hm_fits *fits = fits_of(heap, region);
 
     if (free_pages == 0)
         return;
@@ -54,9 +84,9 @@ hm_fit_unlink(struct hm_heap *heap, struct hm_region *region)
     if (region->prev != NULL)
         region->prev->next = region->next;
     else
-        heap->fits[free_pages] = region->next;
-    if (heap->fits[free_pages] == NULL)
-        hm_bitmap_clear_run(heap->fits_map, free_pages, 1);
+        fits->runs[free_pages] = region->next;
+    if (fits->runs[free_pages] == NULL)
+        hm_bitmap_clear_run(fits->runs_map, free_pages, 1);
 }
 
 /* Whether the last page before a region is free, in a region that may be open or not. */
@@ -88,13 +118,15 @@ place_in(const struct hm_heap *heap, const struct hm_region *region, size_t len_
 
 /* Only an alignment can make the walk longer than one step. */
 struct hm_region *
-hm_fit_find(const struct hm_heap *heap, size_t len_pages, size_t align_pages, size_t *out_page_idx)
+hm_fit_find(const struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
+            size_t *out_page_idx)
 {
+    const struct hm_fits *fits = &heap->fits[node];
     size_t list_count = heap->region_pages + 1;
-    size_t fit = hm_bitmap_next_set(heap->fits_map, list_count, len_pages);
+    size_t fit = hm_bitmap_next_set(fits->runs_map, list_count, len_pages);
 
     while (fit < list_count) {
-        struct hm_region *region = heap->fits[fit];
+        struct hm_region *region = fits->runs[fit];
 
         while (region != NULL) {
             *out_page_idx = place_in(heap, region, len_pages, align_pages);
@@ -102,7 +134,7 @@ hm_fit_find(const struct hm_heap *heap, size_t len_pages, size_t align_pages, si
                 return region;
             region = region->next;
         }
-        fit = hm_bitmap_next_set(heap->fits_map, list_count, fit + 1);
+        fit = hm_bitmap_next_set(fits->runs_map, list_count, fit + 1);
     }
     return NULL;
 }
@@ -128,6 +160,7 @@ settle_seam(struct hm_heap *heap, struct hm_region *region, const struct hm_regi
 {
     uint32_t old_pages = region->seam_pages;
     uint32_t new_pages = measure_seam(heap, region, after);
+    struct hm_fits *fits = fits_of(heap, region);
 
     if (new_pages == old_pages)
         return;
@@ -137,18 +170,18 @@ settle_seam(struct hm_heap *heap, struct hm_region *region, const struct hm_regi
         if (region->seam_prev != NULL)
             region->seam_prev->seam_next = region->seam_next;
         else
-            heap->seams[old_pages] = region->seam_next;
-        if (heap->seams[old_pages] == NULL)
-            hm_bitmap_clear_run(heap->seams_map, old_pages, 1);
+            fits->seams[old_pages] = region->seam_next;
+        if (fits->seams[old_pages] == NULL)
+            hm_bitmap_clear_run(fits->seams_map, old_pages, 1);
     }
     region->seam_pages = new_pages;
     if (new_pages != 0) {
         region->seam_prev = NULL;
-        region->seam_next = heap->seams[new_pages];
+        region->seam_next = fits->seams[new_pages];
         if (region->seam_next != NULL)
             region->seam_next->seam_prev = region;
-        heap->seams[new_pages] = region;
-        hm_bitmap_set_run(heap->seams_map, new_pages, 1);
+        fits->seams[new_pages] = region;
+        hm_bitmap_set_run(fits->seams_map, new_pages, 1);
     }
 }
 
@@ -178,21 +211,22 @@ start_in_seam(const struct hm_heap *heap, const struct hm_region *region, size_t
 }
 
 struct hm_region *
-hm_fit_find_seam(const struct hm_heap *heap, size_t len_pages, size_t align_pages,
+hm_fit_find_seam(const struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
                  size_t *out_page_idx)
 {
+    const struct hm_fits *fits = &heap->fits[node];
     size_t list_count = 2 * (size_t)heap->region_pages + 1;
-    size_t seam = hm_bitmap_next_set(heap->seams_map, list_count, len_pages);
+    size_t seam = hm_bitmap_next_set(fits->seams_map, list_count, len_pages);
 
     while (seam < list_count) {
-        struct hm_region *region = heap->seams[seam];
+        struct hm_region *region = fits->seams[seam];
 
         for (; region != NULL; region = region->seam_next) {
             *out_page_idx = start_in_seam(heap, region, len_pages, align_pages);
             if (*out_page_idx != HM_BITMAP_NONE)
                 return region;
         }
-        seam = hm_bitmap_next_set(heap->seams_map, list_count, seam + 1);
+        seam = hm_bitmap_next_set(fits->seams_map, list_count, seam + 1);
     }
     return NULL;
 }

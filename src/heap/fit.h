@@ -8,6 +8,9 @@
 
 #include "heap/heap.h"
 
+/* Make the lists of a node. Returns 0 or -ENOMEM. */
+int hm_fit_init(struct hm_heap *heap, struct hm_fits *out_fits);
+
 /* Enter an open region in the list of its longest free run, and settle its seams. */
 void hm_fit_link(struct hm_heap *heap, struct hm_region *region);
 
@@ -18,13 +21,13 @@ void hm_fit_unlink(struct hm_heap *heap, struct hm_region *region);
 /* After pages or state of a region changed: note how long the free runs across its two ends are. */
 void hm_fit_settle_seams(struct hm_heap *heap, struct hm_region *region);
 
-/* The open region into which an aligned run fits most tightly, and the page of it to start at; NULL
- * if there is none. */
-struct hm_region *hm_fit_find(const struct hm_heap *heap, size_t len_pages, size_t align_pages,
-                              size_t *out_page_idx);
+/* The open region of a node into which an aligned run fits most tightly, and the page of it to
+ * start at; NULL if there is none. */
+struct hm_region *hm_fit_find(const struct hm_heap *heap, unsigned node, size_t len_pages,
+                              size_t align_pages, size_t *out_page_idx);
 
 /* The same for a run that starts in one open region, the one returned, and ends in the next. */
-struct hm_region *hm_fit_find_seam(const struct hm_heap *heap, size_t len_pages, size_t align_pages,
-                                   size_t *out_page_idx);
+struct hm_region *hm_fit_find_seam(const struct hm_heap *heap, unsigned node, size_t len_pages,
+                                   size_t align_pages, size_t *out_page_idx);
 
 #endif

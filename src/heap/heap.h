@@ -63,6 +63,15 @@ struct hm_mapped_list {
     bool has_waiting;       /* some page of it waits */
 };
 
+/* Open regions of one node by their free runs (fit.c). */
+struct hm_fits {
+    struct hm_region **runs; /* [n]: those whose longest free run is n pages */
+    uint64_t *runs_map;      /* bit n: runs[n] is not empty */
+    struct hm_region *
+        *seams;          /* [n]: those from which a free run of n pages crosses into the next */
+    uint64_t *seams_map; /* bit n: seams[n] is not empty */
+};
+
 struct hm_heap {
     struct hm_pagemap pagemap; /* first, for the shortest way from free(); read without the lock */
     struct hm_lock lock;
@@ -78,12 +87,10 @@ struct hm_heap {
     struct hm_extent *idle_extents[HM_EXTENT_ROOMS]; /* [n]: without address space, with structs
                                                         for 2^n regions */
     size_t extent_regions;                           /* regions in all extents */
-    struct hm_region **fits;  /* [n]: open regions whose longest free run is n pages */
-    uint64_t *fits_map;       /* bit n: fits[n] is not empty */
-    struct hm_region **seams; /* [n]: open regions from which a free run of n pages crosses into
-                                 the next (fit.c) */
-    uint64_t *seams_map;      /* bit n: seams[n] is not empty */
-    struct hm_region *kept;   /* empty regions with memory, the latest first */
+    struct hm_nodes *nodes; /* NULL: there is one, or they make no difference (nodes.c) */
+    bool has_one_node;      /* that is known by now */
+    struct hm_fits *fits;   /* [node] */
+    struct hm_region *kept; /* empty regions with memory, the latest first */
     struct hm_region *kept_last;
     size_t kept_count;
     size_t open_count; /* regions with pages in use */

@@ -25,6 +25,7 @@
 #include "heap/fit.h"
 #include "heap/heal.h"
 #include "heap/hide.h"
+#include "heap/nodes.h"
 #include "heap/purge.h"
 
 /* Look at so many kept regions before one is opened. */
@@ -243,19 +244,22 @@ search_across(const struct hm_heap *heap, const struct hm_extent *extent, size_t
     return page_idx;
 }
 
-/* The first place for a run of any length in any extent, else in a new one. */
+/* The first place for a run of any length in any extent of the node, else in a new one. */
 static int
-find_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct place *out_place)
+find_across(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
+            struct place *out_place)
 {
     struct hm_extent *extent = heap->extents;
 
     for (; extent != NULL; extent = extent->next) {
+        if (extent->node != node)
+            continue;
         out_place->page_idx = search_across(heap, extent, len_pages, align_pages);
         if (out_place->page_idx != HM_BITMAP_NONE)
             break;
     }
     if (extent == NULL) {
-        extent = hm_extent_add(heap, region_of(heap, len_pages + heap->region_pages - 1));
+        extent = hm_extent_add(heap, region_of(heap, len_pages + heap->region_pages - 1), node);
         if (extent == NULL)
             return -ENOMEM;
         out_place->page_idx = search_across(heap, extent, len_pages, align_pages);
@@ -265,29 +269,30 @@ find_across(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct p
     return 0;
 }
 
-/* The lowest of the regions kept last: what fills up from below leaves the fewest holes. NULL if
- * none is kept. */
+/* The lowest of the regions of the node kept last: what fills up from below leaves the fewest
+ * holes. NULL if none is kept. */
 static struct hm_region *
-pick_kept(const struct hm_heap *heap)
+pick_kept(const struct hm_heap *heap, unsigned node)
 {
-    struct hm_region *lowest = heap->kept;
-    struct hm_region *region = lowest;
+    struct hm_region *lowest = NULL;
+    struct hm_region *region = heap->kept;
 
     for (unsigned i = 0; i < KEPT_CHOICE && region != NULL; i++, region = region->next)
-        if (region->addr < lowest->addr)
+        if (region->extent->node == node && (lowest == NULL || region->addr < lowest->addr))
             lowest = region;
     return lowest;
 }
 
 /* The region to open for a run of at most its length: one that was kept, else as above. */
 static int
-find_new(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct place *out_place)
+find_new(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
+         struct place *out_place)
 {
-    struct hm_region *region = pick_kept(heap);
+    struct hm_region *region = pick_kept(heap, node);
     struct stretch free_regions;
 
     if (region == NULL || len_pages > heap->region_pages)
-        return find_across(heap, len_pages, align_pages, out_place);
+        return find_across(heap, node, len_pages, align_pages, out_place);
     free_regions.from_idx = hm_region_idx(region, &heap->geom);
     free_regions.to_idx = free_regions.from_idx + 1;
     out_place->extent = region->extent;
@@ -298,54 +303,72 @@ find_new(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct plac
 
 /* A run that fits into no free run of the open regions. */
 static int
-take_new(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct hm_run *out_run)
+take_new(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
+         struct hm_run *out_run)
 {
     size_t heap_bytes = hm_heap_bytes(heap) + hm_pages_to_bytes(&heap->geom, len_pages);
     struct place place = { 0 };
 
-    if (find_new(heap, len_pages, align_pages, &place) != 0
+    if (find_new(heap, node, len_pages, align_pages, &place) != 0
         || open_regions(heap, place.extent, region_of(heap, place.page_idx),
                         region_of(heap, place.page_idx + len_pages - 1) + 1, heap_bytes)
                != 0)
         return -ENOMEM;
     take_pages(heap, place.extent, place.page_idx, len_pages, out_run);
-    hm_heal_visit(heap);
-    hm_purge_visit(heap);
+    return 0;
+}
+
+static int
+take_on(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
+        struct hm_run *out_run)
+{
+    struct hm_region *region = NULL;
+    size_t page_idx = 0;
+
+    if (len_pages <= heap->region_pages)
+        region = hm_fit_find(heap, node, len_pages, align_pages, &page_idx);
+    if (region == NULL)
+        region = hm_fit_find_seam(heap, node, len_pages, align_pages, &page_idx);
+    if (region == NULL)
+        return take_new(heap, node, len_pages, align_pages, out_run);
+    page_idx += hm_region_idx(region, &heap->geom) * heap->region_pages;
+    take_pages(heap, region->extent, page_idx, len_pages, out_run);
     return 0;
 }
 
 int
 hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct hm_run *out_run)
 {
-    struct hm_region *region = NULL;
-    size_t page_idx = 0;
+    unsigned node = hm_nodes_here(heap);
+    int rc;
 
     hm_assert(align_pages <= heap->region_pages);
-    if (len_pages <= heap->region_pages)
-        region = hm_fit_find(heap, len_pages, align_pages, &page_idx);
-    if (region == NULL)
-        region = hm_fit_find_seam(heap, len_pages, align_pages, &page_idx);
-    if (region == NULL)
-        return take_new(heap, len_pages, align_pages, out_run);
-    page_idx += hm_region_idx(region, &heap->geom) * heap->region_pages;
-    take_pages(heap, region->extent, page_idx, len_pages, out_run);
+    rc = take_on(heap, node, len_pages, align_pages, out_run);
+    /* There is no address space for more: what other nodes have is better than nothing. */
+    for (unsigned i = 0; rc != 0 && i < hm_nodes_count(heap); i++)
+        if (i != node)
+            rc = take_on(heap, i, len_pages, align_pages, out_run);
+    if (rc != 0)
+        return -ENOMEM;
     hm_heal_visit(heap);
     hm_purge_visit(heap);
     return 0;
 }
 
 size_t
-hm_pheap_fit_pages(const struct hm_heap *heap, size_t min_pages, size_t len_pages)
+hm_pheap_fit_pages(struct hm_heap *heap, size_t min_pages, size_t len_pages)
 {
+    unsigned node = hm_nodes_here(heap);
+    const struct hm_fits *fits = &heap->fits[node];
     size_t list_count = heap->region_pages + 1;
     size_t fit_pages = 0;
-    size_t longer_pages = hm_bitmap_next_set(heap->fits_map, list_count, min_pages);
+    size_t longer_pages = hm_bitmap_next_set(fits->runs_map, list_count, min_pages);
 
     while (longer_pages < list_count) {
         fit_pages = longer_pages;
         if (fit_pages >= len_pages)
             return len_pages;
-        longer_pages = hm_bitmap_next_set(heap->fits_map, list_count, fit_pages + 1);
+        longer_pages = hm_bitmap_next_set(fits->runs_map, list_count, fit_pages + 1);
     }
     return fit_pages > 0 ? fit_pages : len_pages;
 }

@@ -37,7 +37,7 @@ void hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t add
 
 /* How long a run to ask for, if it may be shorter than wished: before another region is opened, the
  * longest free run in those that are, if that has min_pages. */
-size_t hm_pheap_fit_pages(const struct hm_heap *heap, size_t min_pages, size_t len_pages);
+size_t hm_pheap_fit_pages(struct hm_heap *heap, size_t min_pages, size_t len_pages);
 
 /* Lengthen a run in place by `more_pages`, at least one, if they are free and in the extent.
  * Returns false if they are not, or there is no memory: nothing changed then, except for regions

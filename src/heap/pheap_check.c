@@ -4,6 +4,7 @@
  * Problem     A page heap that miscounts works for a long time, and then hands out a page twice.
  * Idea        Count everything anew from the bitmaps, and compare. Tests call it after every step.
  */
+#include "heap/nodes.h"
 #include "heap/pheap.h"
 
 static const char *
@@ -52,19 +53,53 @@ check_seam(const struct hm_heap *heap, const struct hm_region *region)
     return NULL;
 }
 
-/* `listed_count` regions have a seam. */
+/* Take the regions that are listed by their seams off *inout_count. */
 static const char *
-check_seams(const struct hm_heap *heap, size_t listed_count)
+check_seams(const struct hm_heap *heap, const struct hm_fits *fits, size_t *inout_count)
 {
     for (size_t seam = 1; seam <= 2 * heap->region_pages; seam++) {
-        if ((hm_bitmap_count_run(heap->seams_map, seam, 1) == 1) != (heap->seams[seam] != NULL))
+        if ((hm_bitmap_count_run(fits->seams_map, seam, 1) == 1) != (fits->seams[seam] != NULL))
             return "seams_map has the bits of the lists that are not empty";
-        for (const struct hm_region *region = heap->seams[seam]; region != NULL;
-             region = region->seam_next, listed_count--)
-            if (region->seam_pages != seam)
-                return "a seam is in the list of its length";
+        for (const struct hm_region *region = fits->seams[seam]; region != NULL;
+             region = region->seam_next, --*inout_count)
+            if (region->seam_pages != seam || &heap->fits[region->extent->node] != fits)
+                return "a seam is in the list of its length and node";
     }
-    return listed_count != 0 ? "every seam is in one list" : NULL;
+    return NULL;
+}
+
+/* The same by their longest free runs. */
+static const char *
+check_runs(const struct hm_heap *heap, const struct hm_fits *fits, size_t *inout_count)
+{
+    for (size_t fit = 1; fit <= heap->region_pages; fit++) {
+        if ((hm_bitmap_count_run(fits->runs_map, fit, 1) == 1) != (fits->runs[fit] != NULL))
+            return "runs_map has the bits of the lists that are not empty";
+        for (const struct hm_region *region = fits->runs[fit]; region != NULL;
+             region = region->next, --*inout_count)
+            if (region->longest_free_pages != fit || &heap->fits[region->extent->node] != fits)
+                return "an open region is in the list of its longest free run and node";
+    }
+    return NULL;
+}
+
+/* So many regions have free pages, and so many a seam. */
+static const char *
+check_lists(const struct hm_heap *heap, size_t run_count, size_t seam_count)
+{
+    unsigned node_count = heap->nodes != NULL ? heap->nodes->count : 1;
+
+    for (unsigned node = 0; node < node_count; node++) {
+        const char *broken = check_runs(heap, &heap->fits[node], &run_count);
+
+        if (broken == NULL)
+            broken = check_seams(heap, &heap->fits[node], &seam_count);
+        if (broken != NULL)
+            return broken;
+    }
+    if (run_count != 0)
+        return "every open region with free pages is in one list";
+    return seam_count != 0 ? "every seam is in one list" : NULL;
 }
 
 static const char *
@@ -122,20 +157,11 @@ hm_pheap_check(const struct hm_heap *heap)
         else if (region->state == HM_REGION_OPEN)
             huge_free_pages += heap->region_pages - region->used_pages;
     }
-    for (size_t fit = 1; fit <= heap->region_pages; fit++) {
-        if ((hm_bitmap_count_run(heap->fits_map, fit, 1) == 1) != (heap->fits[fit] != NULL))
-            return "fits_map has the bits of the lists that are not empty";
-        for (region = heap->fits[fit]; region != NULL; region = region->next, listed_count--)
-            if (region->longest_free_pages != fit)
-                return "an open region is in the list of its longest free run";
-    }
-    if (listed_count != 0)
-        return "every open region with free pages is in one list";
     if (used_pages != heap->used_pages)
         return "used_pages of the heap is the sum over its regions";
     if (open_count != heap->open_count || kept_count != heap->kept_count)
         return "regions are counted by state";
     if (dirty_free_pages != heap->dirty_free_pages || huge_free_pages != heap->huge_free_pages)
         return "free pages of open regions are counted by backing";
-    return check_seams(heap, seam_count);
+    return check_lists(heap, listed_count, seam_count);
 }

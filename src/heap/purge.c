@@ -23,6 +23,7 @@
 
 #include "heap/extent.h"
 #include "heap/hide.h"
+#include "heap/nodes.h"
 #include "heap/pheap.h"
 
 /* Empty regions kept: this many bytes of them, at least one, and one for KEPT_SHARE in use. */
@@ -307,6 +308,24 @@ split(struct hm_heap *heap, struct hm_region *region)
     return discard_free_pages(heap, region);
 }
 
+/* Split huge pages of one list, at most so many. Returns false if the kernel refuses. */
+static bool
+split_list(struct hm_heap *heap, struct hm_region *region, size_t *inout_count, size_t *inout_pages)
+{
+    for (; region != NULL && *inout_count > 0; region = region->next) {
+        size_t given_pages;
+
+        if (region->backing == HM_BACKING_4K)
+            continue;
+        given_pages = split(heap, region);
+        if (given_pages == 0)
+            return false;
+        *inout_pages += given_pages;
+        --*inout_count;
+    }
+    return true;
+}
+
 /* Split huge pages, those with the longest free runs first, at most so many. Returns the number of
  * pages given back. */
 static size_t
@@ -315,21 +334,10 @@ split_sparse(struct hm_heap *heap, size_t max_count)
     size_t min_pages = heap->region_pages / SPLIT_SHARE;
     size_t sum_pages = 0;
 
-    for (size_t fit = heap->region_pages; fit > min_pages; fit--) {
-        for (struct hm_region *region = heap->fits[fit]; region != NULL; region = region->next) {
-            size_t given_pages;
-
-            if (max_count == 0)
+    for (size_t fit = heap->region_pages; fit > min_pages; fit--)
+        for (unsigned node = 0; node < hm_nodes_count(heap); node++)
+            if (!split_list(heap, heap->fits[node].runs[fit], &max_count, &sum_pages))
                 return sum_pages;
-            if (region->backing == HM_BACKING_4K)
-                continue;
-            given_pages = split(heap, region);
-            if (given_pages == 0)
-                return sum_pages;
-            sum_pages += given_pages;
-            max_count--;
-        }
-    }
     return sum_pages;
 }
 

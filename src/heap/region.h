@@ -61,6 +61,7 @@ struct hm_extent {
     uint64_t *in_use;                 /* one bit per region: state is OPEN */
     uint64_t *hidden;                 /* one bit per stretch of regions (hide.h) */
     size_t tail_idx;                  /* regions from here on were never opened */
+    uint8_t node;                     /* whose memory it has: index as in nodes.h */
     enum hm_backing_kind tail_advice; /* what the kernel was told of these; HM_BACKING_KINDS: not
                                          the same of all */
 };

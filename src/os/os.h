@@ -71,12 +71,51 @@ enum hm_filters {
     HM_FILTERS_OPEN,  /* there are some, and more may have come */
 };
 
+/* Memory nodes (NUMA), by the kernel's numbers. */
+#define HM_NODE_IDS 1024 /* the most that Linux is built for */
+
+struct hm_node_mask {
+    uint64_t words[HM_NODE_IDS / 64];
+};
+
+HM_INLINE bool
+hm_node_is_in(const struct hm_node_mask *mask, unsigned node)
+{
+    return node < HM_NODE_IDS && (mask->words[node / 64] >> node % 64 & 1) != 0;
+}
+
+HM_INLINE void
+hm_node_add(struct hm_node_mask *mask, unsigned node)
+{
+    mask->words[node / 64] |= (uint64_t)1 << node % 64;
+}
+
+/* Which nodes a range gets its memory from, at the first touch. */
+enum hm_policy {
+    HM_POLICY_PREFER,     /* the one of the mask, or the nearest that has some */
+    HM_POLICY_INTERLEAVE, /* all of the mask in turn, a page or a huge page each */
+};
+
 struct hm_os {
     void *ctx; /* handed to every function */
 
     /* Reserve `len_bytes` of address space, aligned to `align_bytes` (a power of two, at least a
      * base page). Nothing is accessible yet, and nothing is charged except RLIMIT_AS. */
     int (*reserve)(void *ctx, size_t len_bytes, size_t align_bytes, uintptr_t *out_addr);
+
+    /* The nodes with memory that the process may use. Like the next two, only while filters() says
+     * that there are none. */
+    int (*nodes)(void *ctx, struct hm_node_mask *out_mask);
+
+    /* The node of the processor that the calling thread runs on; may be without memory. */
+    unsigned (*here)(void *ctx);
+
+    /* Set where a range, reserved or more, gets its memory from. */
+    int (*place)(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_policy policy,
+                 const struct hm_node_mask *mask);
+
+    /* The node of a mask that is nearest to `node`. Opens files: see room(). */
+    int (*nearest)(void *ctx, unsigned node, const struct hm_node_mask *mask, unsigned *out_node);
 
     /* Make reserved address space readable and writable, zero-filled; harmless when it is
      * already. */
@@ -177,6 +216,10 @@ void hm_os_name_thread(const char *name);
 /* The room as it looks with `root` before the names of /proc and /sys: "", or a tree of a test. */
 int hm_os_room_under(const char *root, struct hm_room *out_room);
 
+/* The nearest node as a tree of a test says that holds a copy of sysfs; "" for the machine's. */
+int hm_os_nearest_under(const char *root, unsigned node, const struct hm_node_mask *mask,
+                        unsigned *out_node);
+
 /* --- addresses that may be anything (os_peek.c) --- */
 
 /* Whether the 8 bytes at `addr`, a multiple of 8, can be read now. Never faults. Sets errno. */
@@ -205,6 +248,11 @@ int hm_os_room(void *ctx, struct hm_room *out_room);
 enum hm_filters hm_os_filters(void *ctx);
 int hm_os_scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout);
 int hm_os_sharing(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_sharing *out_sharing);
+int hm_os_nodes(void *ctx, struct hm_node_mask *out_mask);
+unsigned hm_os_here(void *ctx);
+int hm_os_place(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_policy policy,
+                const struct hm_node_mask *mask);
+int hm_os_nearest(void *ctx, unsigned node, const struct hm_node_mask *mask, unsigned *out_node);
 uint64_t hm_os_now_ns(void *ctx);
 uint64_t hm_os_cpu_ns(void *ctx);
 

@@ -23,6 +23,11 @@
 #define PR_SET_VMA_ANON_NAME 0
 #endif
 
+/* Memory policies (include/uapi/linux/mempolicy.h): their own header comes with libnuma. */
+#define HM_MPOL_PREFERRED 1
+#define HM_MPOL_INTERLEAVE 3
+#define HM_MPOL_F_MEMS_ALLOWED (1ul << 2)
+
 /* ioctl PAGEMAP_SCAN on /proc/PID/pagemap, Linux 6.7 (include/uapi/linux/fs.h). Own names, because
  * the headers that have it differ in what else they bring. */
 #define HM_PAGE_IS_PRESENT ((uint64_t)1 << 3)

@@ -5,6 +5,10 @@
 const struct hm_os hm_os_real = {
     .ctx = NULL,
     .reserve = hm_os_reserve,
+    .nodes = hm_os_nodes,
+    .here = hm_os_here,
+    .place = hm_os_place,
+    .nearest = hm_os_nearest,
     .commit = hm_os_commit,
     .unmap = hm_os_unmap,
     .remap = hm_os_remap,

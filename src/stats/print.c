@@ -97,6 +97,23 @@ put_backing_rows(const struct hm_stats *stats, struct hm_fmt *out)
     }
 }
 
+static uint64_t
+node_bytes(const struct hm_stats *stats, unsigned idx)
+{
+    return (uint64_t)stats->node_pages[idx] * stats->page_bytes;
+}
+
+static void
+put_node_rows(const struct hm_stats *stats, struct hm_fmt *out)
+{
+    for (unsigned i = 0; i < stats->node_count; i++) {
+        put_label(out, "memory node");
+        hm_fmt_u64_wide(out, stats->node_ids[i], 8);
+        put_size(out, node_bytes(stats, i));
+        hm_fmt_str(out, "  of runs\n");
+    }
+}
+
 static void
 put_foreign_rows(const struct hm_stats *stats, struct hm_fmt *out)
 {
@@ -118,6 +135,7 @@ hm_stats_print_text(const struct hm_stats *stats, struct hm_fmt *out)
     put_size_row(out, "free pages", stats->free_page_bytes, "  between them");
     put_kernel_rows(stats, out);
     put_backing_rows(stats, out);
+    put_node_rows(stats, out);
     put_count_row(out, "direct blocks", stats->direct_count, "  that glibc would have mapped");
     put_size_row(out, "in them", stats->direct_bytes, "");
     put_size_row(out, "cutoff", stats->cutoff_bytes, "");
@@ -167,6 +185,20 @@ put_entry(struct hm_fmt *out, const char *name, uint64_t value, bool is_first)
     hm_fmt_u64(out, value);
 }
 
+/* The kernel's number of each memory node, and what lies in its regions. */
+static void
+put_nodes(const struct hm_stats *stats, struct hm_fmt *out)
+{
+    put_object(out, "node_bytes");
+    for (unsigned i = 0; i < stats->node_count; i++) {
+        hm_fmt_str(out, i == 0 ? " \"" : ", \"");
+        hm_fmt_u64(out, stats->node_ids[i]);
+        hm_fmt_str(out, "\": ");
+        hm_fmt_u64(out, node_bytes(stats, i));
+    }
+    hm_fmt_str(out, " }");
+}
+
 void
 hm_stats_print_json(const struct hm_stats *stats, uint64_t pid, struct hm_fmt *out)
 {
@@ -190,6 +222,8 @@ hm_stats_print_json(const struct hm_stats *stats, uint64_t pid, struct hm_fmt *o
         put_entry(out, hm_reason_code((enum hm_reason)i), stats->reason_count[i],
                   i == HM_REASON_NONE + 1);
     hm_fmt_str(out, " }");
+    if (stats->node_count > 0)
+        put_nodes(stats, out);
     put_member(out, "direct_count", stats->direct_count);
     put_member(out, "direct_bytes", stats->direct_bytes);
     put_member(out, "cutoff_bytes", stats->cutoff_bytes);

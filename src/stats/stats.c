@@ -52,12 +52,24 @@ add_regions(const struct hm_heap *heap, struct hm_stats *stats)
         if (region->state == HM_REGION_CLOSED)
             continue;
         stats->backing_bytes[region->backing] += hm_region_bytes(&heap->geom);
+        stats->node_pages[region->extent->node] += region->used_pages;
         if (region->state == HM_REGION_OPEN)
             stats->free_page_bytes
                 += hm_pages_to_bytes(&heap->geom, held_pages - region->used_pages);
     }
     for (unsigned kind = 0; kind < HM_BACKING_KINDS; kind++)
         stats->backing_bytes[kind] += heap->direct_kind_bytes[kind];
+}
+
+static void
+add_nodes(const struct hm_heap *heap, struct hm_stats *stats)
+{
+    if (heap->nodes == NULL)
+        return;
+    stats->node_count = heap->nodes->count;
+    stats->page_bytes = (uint32_t)hm_page_bytes(&heap->geom);
+    for (unsigned i = 0; i < heap->nodes->count; i++)
+        stats->node_ids[i] = heap->nodes->ids[i];
 }
 
 static bool
@@ -89,6 +101,7 @@ hm_stats_read(struct hm_pool *pool, bool ask_kernel, struct hm_stats *out_stats)
     hm_lock_take(&heap->lock);
     add_spans(heap, &stats);
     add_regions(heap, &stats);
+    add_nodes(heap, &stats);
     add_cutoff(&heap->cutoff, &stats);
     if (ask_kernel)
         stats.has_kernel

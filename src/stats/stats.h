@@ -5,6 +5,7 @@
 #define HM_STATS_STATS_H
 
 #include "cache/thread.h"
+#include "heap/nodes.h"
 
 struct hm_stats {
     uint64_t live_bytes;        /* in blocks that the program holds, rounded up to their slots */
@@ -24,6 +25,11 @@ struct hm_stats {
     bool has_kernel;                          /* false: the kernel could not be asked */
     uint64_t backing_bytes[HM_BACKING_KINDS]; /* address space opened on each backing */
     uint64_t reason_count[HM_REASON_COUNT];   /* fallbacks, in regions */
+
+    unsigned node_count;               /* memory nodes with page lists of their own */
+    uint16_t node_ids[HM_NODES_MAX];   /* the kernel's numbers */
+    uint32_t node_pages[HM_NODES_MAX]; /* base pages in runs that are to lie there */
+    uint32_t page_bytes;               /* of a base page */
 
     uint64_t reserved_bytes;  /* address space of regions and mappings */
     uint64_t kept_bytes;      /* empty regions kept for the next request, at most */

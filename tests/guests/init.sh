@@ -103,6 +103,17 @@ never_reason() {
     tr -d ' \n' </tmp/stats.json | grep -E '"thp-never":[1-9]'
 }
 
+# nodes_of PERCENT VARIABLE=VALUE...: threads that stay on their processors have at least that share
+# of their pages on their node.
+nodes_of() {
+    local least=$1
+    shift
+    env "$@" /huma/numa 24 >/tmp/numa || return 1
+    cat /tmp/numa
+    awk -v least="$least" '$1 == "cpu" && $6 < least { bad = 1 } END { exit bad }' /tmp/numa
+}
+shares() { awk '$1 == "cpu" { printf "%s %% ", $6 }' /tmp/numa; }
+
 smoke where >/tmp/values
 echo "guest: $(value_of kernel), $(value_of nodes) nodes, THP $(value_of thp) at boot"
 check "nodes" expect nodes eq "${want_nodes:-1}" smoke where
@@ -118,6 +129,14 @@ for mode in always madvise never; do
     fi
 done
 echo madvise >$thp
+if [ "${want_nodes:-1}" != 1 ]; then
+    check "own node" nodes_of 99 LD_PRELOAD=$lib
+    check "own node, huge pages at once" nodes_of 99 LD_PRELOAD=$lib HUMA_HUGE_START=0
+    check "HUMA_NUMA=interleave" nodes_of 10 LD_PRELOAD=$lib HUMA_NUMA=interleave
+    check "HUMA_NUMA=off" nodes_of 0 LD_PRELOAD=$lib HUMA_NUMA=off
+    nodes_of 0 X=
+    echo "guest: glibc: $(shares)"
+fi
 check "overcommit_memory=2" strict_heap
 for block_bytes in 1000 40000 1048576 40000000; do
     check "commit limit, blocks of $block_bytes" committed_heap $block_bytes

@@ -2,8 +2,8 @@
 /* fake_os.c - a kernel for tests (see fake_os.h).
  *
  * Problem     Each call must be counted, logged, checked, and possibly refused, in the same way.
- * Idea        Every entry begins with begin(), which may name an error, and ends with end(). A call
- *             is checked even if it is going to fail.
+ * Idea        Every entry begins with fake_os_begin(), which may name an error, and ends with
+ *             fake_os_end(). A call is checked even if it is going to fail.
  */
 #include "support/fake_os.h"
 
@@ -23,6 +23,9 @@ static const char *const kind_names[FAKE_CALL_KINDS + 1] = {
     [FAKE_COMMIT] = "commit",
     [FAKE_UNMAP] = "unmap",
     [FAKE_REMAP] = "remap",
+    [FAKE_NODES] = "nodes",
+    [FAKE_PLACE] = "place",
+    [FAKE_NEAREST] = "nearest",
     [FAKE_MAP_META] = "map_meta",
     [FAKE_SCAN] = "scan",
     [FAKE_SHARING] = "sharing",
@@ -44,6 +47,9 @@ static const int errors[FAKE_CALL_KINDS][7] = {
     [FAKE_RESERVE] = { ENOMEM, EAGAIN, EPERM, EINTR },
     [FAKE_COMMIT] = { ENOMEM, EACCES, EPERM, EINTR },
     [FAKE_UNMAP] = { ENOMEM, EINVAL, EPERM, EINTR },
+    [FAKE_NODES] = { EPERM, ENOSYS, EINVAL },
+    [FAKE_PLACE] = { EPERM, ENOSYS, EINVAL, ENOMEM },
+    [FAKE_NEAREST] = { ENOENT, EACCES, EMFILE },
     [FAKE_REMAP] = { ENOMEM, EAGAIN, EFAULT, EINVAL, EPERM, EINTR },
     [FAKE_MAP_META] = { ENOMEM, EAGAIN, EPERM, EINTR },
     [FAKE_SCAN] = { EPERM, ENOENT, EACCES, EMFILE, ENOMEM, EINTR },
@@ -70,9 +76,8 @@ fake_os_kind_name(enum fake_call_kind kind)
     return kind_names[kind];
 }
 
-/* Count the call. Returns 0, or the negative errno that it shall fail with. */
-static int
-begin(struct fake_os *fake, enum fake_call_kind kind)
+int
+fake_os_begin(struct fake_os *fake, enum fake_call_kind kind)
 {
     struct fake_fault *fault = &fake->fault;
 
@@ -91,8 +96,8 @@ begin(struct fake_os *fake, enum fake_call_kind kind)
     return -fault->error;
 }
 
-static int
-end(struct fake_os *fake, struct fake_call call)
+int
+fake_os_end(struct fake_os *fake, struct fake_call call)
 {
     fake->log[fake->log_count++ % FAKE_LOG_COUNT] = call;
     (void)pthread_mutex_unlock(&fake->mutex);
@@ -107,7 +112,7 @@ reserve(void *ctx, size_t len_bytes, size_t align_bytes, uintptr_t *out_addr)
     struct fake_os *fake = ctx;
     struct fake_call call = { .kind = FAKE_RESERVE, .len_bytes = len_bytes };
 
-    call.rc = begin(fake, FAKE_RESERVE);
+    call.rc = fake_os_begin(fake, FAKE_RESERVE);
     if (call.rc == 0
         && (len_bytes > fake->limit_bytes
             || fake->space.reserved_bytes > fake->limit_bytes - len_bytes
@@ -115,7 +120,7 @@ reserve(void *ctx, size_t len_bytes, size_t align_bytes, uintptr_t *out_addr)
         call.rc = -ENOMEM;
     if (call.rc == 0)
         *out_addr = call.addr;
-    return end(fake, call);
+    return fake_os_end(fake, call);
 }
 
 static int
@@ -124,10 +129,10 @@ commit(void *ctx, uintptr_t addr, size_t len_bytes)
     struct fake_os *fake = ctx;
     struct fake_call call = { .kind = FAKE_COMMIT, .addr = addr, .len_bytes = len_bytes };
 
-    call.rc = begin(fake, FAKE_COMMIT);
+    call.rc = fake_os_begin(fake, FAKE_COMMIT);
     fake_space_set(&fake->space, addr, len_bytes, 0, call.rc == 0 ? FAKE_COMMITTED : 0,
                    "commit() of what is not whole regions of one mapping");
-    return end(fake, call);
+    return fake_os_end(fake, call);
 }
 
 static int
@@ -136,10 +141,10 @@ unmap(void *ctx, uintptr_t addr, size_t len_bytes)
     struct fake_os *fake = ctx;
     struct fake_call call = { .kind = FAKE_UNMAP, .addr = addr, .len_bytes = len_bytes };
 
-    call.rc = begin(fake, FAKE_UNMAP);
+    call.rc = fake_os_begin(fake, FAKE_UNMAP);
     if (call.rc == 0)
         fake_space_unmap(&fake->space, addr, len_bytes);
-    return end(fake, call);
+    return fake_os_end(fake, call);
 }
 
 static int
@@ -154,15 +159,15 @@ remap(void *ctx, uintptr_t addr, size_t old_bytes, uintptr_t to_addr, size_t new
         .new_bytes = new_bytes,
     };
 
-    call.rc = begin(fake, FAKE_REMAP);
+    call.rc = fake_os_begin(fake, FAKE_REMAP);
     if (call.rc != 0)
-        return end(fake, call);
+        return fake_os_end(fake, call);
     if (to_addr != 0)
         fake_space_move(&fake->space, addr, old_bytes, to_addr, new_bytes);
     else if ((new_bytes > old_bytes && fake->no_room_to_grow)
              || !fake_space_grow(&fake->space, addr, old_bytes, new_bytes))
         call.rc = -ENOMEM;
-    return end(fake, call);
+    return fake_os_end(fake, call);
 }
 
 /* Turn whole regions into huge pages, as far as there are any. */
@@ -252,13 +257,13 @@ advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice)
     struct fake_os *fake = ctx;
     struct fake_call call = { .kind = kinds[advice], .addr = addr, .len_bytes = len_bytes };
 
-    call.rc = begin(fake, call.kind);
+    call.rc = fake_os_begin(fake, call.kind);
     (void)fake_space_find(&fake->space, addr, len_bytes, "advice on what was not reserved");
     if (call.rc == 0 && advice < HM_ADVICE_DISCARD && fake->thp_mode == HM_THP_ABSENT)
         call.rc = -EINVAL;
     if (call.rc == 0)
         call.rc = obey(fake, addr, len_bytes, advice);
-    return end(fake, call);
+    return fake_os_end(fake, call);
 }
 
 static int
@@ -269,9 +274,9 @@ map_meta(void *ctx, size_t len_bytes, void **out_mem)
     struct fake_meta *meta;
     void *mem;
 
-    call.rc = begin(fake, FAKE_MAP_META);
+    call.rc = fake_os_begin(fake, FAKE_MAP_META);
     if (call.rc != 0)
-        return end(fake, call);
+        return fake_os_end(fake, call);
     mem = mmap(NULL, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                -1, 0);
     meta = malloc(sizeof(*meta));
@@ -282,7 +287,7 @@ map_meta(void *ctx, size_t len_bytes, void **out_mem)
     fake->meta_bytes += len_bytes;
     call.addr = (uintptr_t)mem;
     *out_mem = mem;
-    return end(fake, call);
+    return fake_os_end(fake, call);
 }
 
 static bool
@@ -343,14 +348,14 @@ scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout)
     struct fake_call call = { .kind = FAKE_SCAN, .addr = addr, .len_bytes = len_bytes };
     size_t huge_bytes = 0;
 
-    call.rc = begin(fake, FAKE_SCAN);
+    call.rc = fake_os_begin(fake, FAKE_SCAN);
     if (call.rc == 0 && is_meta(fake, addr, len_bytes)) {
         inout->resident_bytes += len_bytes;
     } else if (call.rc == 0) {
         inout->resident_bytes += fake_space_resident(&fake->space, addr, len_bytes, &huge_bytes);
         inout->huge_bytes += huge_bytes;
     }
-    return end(fake, call);
+    return fake_os_end(fake, call);
 }
 
 static int
@@ -359,7 +364,7 @@ sharing(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_sharing *out_shar
     struct fake_os *fake = ctx;
     struct fake_call call = { .kind = FAKE_SHARING, .addr = addr, .len_bytes = len_bytes };
 
-    call.rc = begin(fake, FAKE_SHARING);
+    call.rc = fake_os_begin(fake, FAKE_SHARING);
     fake->now_ns += fake->sharing_ns;
     if (call.rc == 0) {
         out_sharing->present_pages
@@ -367,7 +372,7 @@ sharing(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_sharing *out_shar
         out_sharing->is_huge = !fake->no_huge_flag && out_sharing->shared_pages == 0
                                && (fake_space_flags(&fake->space, addr) & FAKE_IS_HUGE) != 0;
     }
-    return end(fake, call);
+    return fake_os_end(fake, call);
 }
 
 static size_t
@@ -401,6 +406,10 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
 
     *fake = (struct fake_os){
         .os = { .reserve = reserve,
+                .nodes = fake_os_nodes,
+                .here = fake_os_here,
+                .place = fake_os_place,
+                .nearest = fake_os_nearest,
                 .commit = commit,
                 .unmap = unmap,
                 .remap = remap,
@@ -417,6 +426,7 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
                 .cpu_ns = now_ns },
         .thp_mode = hpage_bytes != 0 ? HM_THP_MADVISE : HM_THP_ABSENT,
         .now_ns = 1000000000u,
+        .nodes = { { 1 } },
         .limit_bytes = SIZE_MAX,
         .huge_room_bytes = SIZE_MAX,
     };

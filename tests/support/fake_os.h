@@ -23,6 +23,9 @@ enum fake_call_kind {
     FAKE_COMMIT,
     FAKE_UNMAP,
     FAKE_REMAP,
+    FAKE_NODES,
+    FAKE_PLACE,
+    FAKE_NEAREST,
     FAKE_MAP_META,
     FAKE_SCAN,
     FAKE_SHARING,
@@ -58,6 +61,16 @@ struct fake_fault {
     enum fake_call_kind failed_kind; /* the first of them */
 };
 
+/* Ranges and where they get their memory, the latest last. */
+#define FAKE_PLACED_COUNT 1024
+
+struct fake_placed {
+    uintptr_t addr;
+    size_t len_bytes;
+    enum hm_policy policy;
+    struct hm_node_mask mask;
+};
+
 #define FAKE_LOG_COUNT 64 /* the latest calls; a power of two */
 
 struct fake_os {
@@ -67,9 +80,12 @@ struct fake_os {
 
     /* settable */
     enum hm_thp_mode thp_mode;
-    struct hm_room room;     /* of the memory cgroup */
-    int room_rc;             /* negative errno: it cannot be read */
-    enum hm_filters filters; /* of system calls */
+    struct hm_room room;       /* of the memory cgroup */
+    int room_rc;               /* negative errno: it cannot be read */
+    enum hm_filters filters;   /* of system calls */
+    struct hm_node_mask nodes; /* with memory that the process may use */
+    unsigned here;             /* the node that the calling thread runs on */
+    unsigned nearest;          /* the node that is nearest to any other */
     uint64_t now_ns;
     uint64_t tick_ns;       /* added each time the clock is read */
     uint64_t collapse_ns;   /* added by each collapse */
@@ -88,6 +104,9 @@ struct fake_os {
     size_t lazy_bytes;      /* lent to the kernel */
     uint64_t copied_count;  /* pages that a collapse had to copy, since a child has them, too */
     size_t meta_bytes;      /* real memory mapped for metadata */
+    uint64_t here_count;    /* how often it was asked where a thread runs */
+    struct fake_placed placed[FAKE_PLACED_COUNT];
+    size_t placed_count;
     struct fake_call log[FAKE_LOG_COUNT];
     uint64_t log_count; /* calls ever logged */
     struct fake_meta *meta;
@@ -110,6 +129,21 @@ const char *fake_os_kind_name(enum fake_call_kind kind);
 
 /* The idx-th latest call, 0 is the last. */
 const struct fake_call *fake_os_logged(const struct fake_os *fake, size_t idx);
+
+/* The policy that holds at `addr`; NULL: the kernel's own. */
+const struct fake_placed *fake_os_placed(const struct fake_os *fake, uintptr_t addr);
+
+/* parts of the table: count a call, and return 0 or the negative errno that it shall fail with;
+ * then log it. Between the two, fake->mutex is held. */
+int fake_os_begin(struct fake_os *fake, enum fake_call_kind kind);
+int fake_os_end(struct fake_os *fake, struct fake_call call);
+
+/* ... those in fake_nodes.c */
+int fake_os_nodes(void *ctx, struct hm_node_mask *out_mask);
+unsigned fake_os_here(void *ctx);
+int fake_os_place(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_policy policy,
+                  const struct hm_node_mask *mask);
+int fake_os_nearest(void *ctx, unsigned node, const struct hm_node_mask *mask, unsigned *out_node);
 
 /* All calls that can fail, together. */
 uint64_t fake_os_calls(const struct fake_os *fake);

@@ -83,13 +83,13 @@ no_limit(void *ctx)
 
 Test(extent, is_aligned_and_large_enough)
 {
-    struct hm_extent *extent = hm_extent_add(&rig.heap, 3);
+    struct hm_extent *extent = hm_extent_add(&rig.heap, 3, 0);
 
     cr_assert_geq(extent->region_count, 3);
     cr_assert_eq(extent->addr % REGION, 0);
     cr_assert_eq(rig.fake.space.reserved_bytes, extent->region_count * REGION);
     cr_assert_eq(rig.fake.space.committed_bytes, 0, "reserved is not committed");
-    extent = hm_extent_add(&rig.heap, 100);
+    extent = hm_extent_add(&rig.heap, 100, 0);
     cr_assert_eq(extent->region_count, 100);
     cr_assert_eq(rig.heap.last_extent, extent);
 }
@@ -101,12 +101,12 @@ Test(extent, the_wish_shrinks_to_what_there_is)
 
     rig.heap.backing.is_crowded = true;
     rig.fake.limit_bytes = 1000 * REGION;
-    extent = hm_extent_add(&rig.heap, 3);
+    extent = hm_extent_add(&rig.heap, 3, 0);
     cr_assert_eq(extent->region_count, 1000 / 64);
-    cr_assert_null(hm_extent_add(&rig.heap, 1001));
+    cr_assert_null(hm_extent_add(&rig.heap, 1001, 0));
     rig.fake.os.address_limit = no_limit;
     rig.fake.limit_bytes = 21 * REGION;
-    extent = hm_extent_add(&rig.heap, 3);
+    extent = hm_extent_add(&rig.heap, 3, 0);
     cr_assert_geq(extent->region_count, 3);
     cr_assert_leq(rig.fake.space.reserved_bytes, 21 * REGION);
 }
@@ -118,12 +118,12 @@ Test(extent, without_metadata_the_address_space_goes_back)
         size_t before_bytes = rig.fake.space.reserved_bytes;
 
         fake_os_fail(&rig.fake, FAKE_MAP_META, nth, ENOMEM, true);
-        cr_assert_null(hm_extent_add(&rig.heap, 1 << 16));
+        cr_assert_null(hm_extent_add(&rig.heap, 1 << 16, 0));
         fake_os_heal(&rig.fake);
         cr_assert_eq(rig.fake.space.reserved_bytes, before_bytes);
         cr_assert_null(hm_pheap_check(&rig.heap));
     }
-    cr_assert_not_null(hm_extent_add(&rig.heap, 1 << 16));
+    cr_assert_not_null(hm_extent_add(&rig.heap, 1 << 16, 0));
 }
 
 /* --- giving back ------------------------------------------------------------------------------ */
@@ -295,7 +295,7 @@ Test(extent, only_want_of_room_makes_room)
     fake_os_forget(&rig.fake);
     fake_os_fail(&rig.fake, FAKE_RESERVE, 1, EPERM, true);
     cr_assert_eq(hm_direct_map(&rig.heap, 20 * REGION, 4096, &map), -ENOMEM);
-    cr_assert_null(hm_extent_add(&rig.heap, 20));
+    cr_assert_null(hm_extent_add(&rig.heap, 20, 0));
     cr_assert_eq(rig.fake.call_count[FAKE_UNMAP], 0);
     cr_assert_eq(rig.heap.kept_count, 1);
     fake_os_fail(&rig.fake, FAKE_RESERVE, 1, ENOMEM, false);

@@ -358,9 +358,9 @@ Test(pheap, the_check_finds_damage)
     EXPECT_BROKEN(dirty[0] ^= 3u << 30; dirty[2] = 3, dirty[0] ^= 3u << 30; dirty[2] = 0);
     EXPECT_BROKEN(region->state = HM_REGION_KEPT, region->state = saved.state);
     EXPECT_BROKEN(region->extent->in_use[0] = 0, region->extent->in_use[0] = 1);
-    EXPECT_BROKEN(rig.heap.fits_map[0] ^= 2, rig.heap.fits_map[0] ^= 2);
+    EXPECT_BROKEN(rig.heap.fits->runs_map[0] ^= 2, rig.heap.fits->runs_map[0] ^= 2);
     EXPECT_BROKEN(region->seam_pages = 9, region->seam_pages = 0);
-    EXPECT_BROKEN(rig.heap.seams_map[0] ^= 2, rig.heap.seams_map[0] ^= 2);
+    EXPECT_BROKEN(rig.heap.fits->seams_map[0] ^= 2, rig.heap.fits->seams_map[0] ^= 2);
     EXPECT_BROKEN(rig.heap.used_pages--, rig.heap.used_pages++);
     EXPECT_BROKEN(rig.heap.open_count++, rig.heap.open_count--);
     EXPECT_BROKEN(rig.heap.kept_count++, rig.heap.kept_count--);
