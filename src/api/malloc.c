@@ -76,26 +76,34 @@ fill_freed(struct hm_span *span, uintptr_t addr)
 {
     unsigned char perturb = hm_load(&hm_process.perturb);
 
-    if (HM_LIKELY(perturb == 0))
-        return;
-    if (span->kind == HM_SPAN_SLOTS ? hm_span_is_live(span, addr)
-                                    : span->kind == HM_SPAN_RUN && addr == span->base)
+    if (HM_UNLIKELY(perturb != 0)
+        && (span->kind == HM_SPAN_SLOTS ? hm_span_is_live(span, addr)
+                                        : span->kind == HM_SPAN_RUN && addr == span->base))
         memset((void *)addr, perturb, span->slot_bytes);
 }
 
-/* Large blocks, and what else shall not come from the thread's cache by itself. */
+/* A block over the size classes, as malloc wants it. Next on the allocation walk:
+ * hm_large_alloc_again, else hm_large_alloc (span/large.c). */
 static HM_NOINLINE void *
-alloc_over(size_t size_bytes)
+malloc_large(size_t size_bytes)
 {
-    bool is_large = size_bytes > HM_SMALL_MAX_BYTES
-                    || hm_cutoff_is_direct(&hm_process.heap.cutoff, size_bytes, ALIGN_MIN_BYTES);
-    void *mem = is_large ? alloc_large(size_bytes, ALIGN_MIN_BYTES, NULL) : alloc_small(size_bytes);
+    void *mem = hm_large_alloc_again(&hm_process.heap, size_bytes);
 
+    if (HM_UNLIKELY(mem == NULL))
+        mem = alloc_large(size_bytes, ALIGN_MIN_BYTES, NULL);
     return fill_new(mem, size_bytes);
 }
 
-/* No span of the thread stands ready for the size: it has no cache yet, or none of the class, or
- * the block is a large one. */
+/* What shall not come from the thread's cache by itself. */
+static HM_NOINLINE void *
+alloc_over(size_t size_bytes)
+{
+    if (hm_cutoff_is_direct(&hm_process.heap.cutoff, size_bytes, ALIGN_MIN_BYTES))
+        return malloc_large(size_bytes);
+    return fill_new(alloc_small(size_bytes), size_bytes);
+}
+
+/* No span of the thread stands ready for the size: it has no cache yet, or none of the class. */
 static HM_NOINLINE void *
 alloc_unready(size_t size_bytes)
 {
@@ -109,7 +117,7 @@ alloc_unready(size_t size_bytes)
 }
 
 /* Everything that the fast path leaves: `span` has no slot ready, or is none. Next on the
- * allocation walk: hm_tcache_alloc_slow (cache/tcache.c) or hm_large_alloc (span/large.c). */
+ * allocation walk: hm_tcache_alloc_slow (cache/tcache.c). */
 static HM_NOINLINE void *
 malloc_slow(size_t size_bytes, const struct hm_span *span)
 {
@@ -119,7 +127,7 @@ malloc_slow(size_t size_bytes, const struct hm_span *span)
 }
 
 /* The way of most allocations: the current span of the size's class has a ready slot. Next on the
- * allocation walk: malloc_slow, above. */
+ * allocation walk: malloc_slow or malloc_large, above. */
 HM_EXPORT void *
 malloc(size_t size)
 {
@@ -132,7 +140,7 @@ malloc(size_t size)
     else if (HM_LIKELY(size <= HM_SMALL_MAX_BYTES))
         span = cache->by_class[hm_class_of(size)];
     else
-        return malloc_slow(size, &hm_span_none);
+        return malloc_large(size);
     mem = hm_span_pop(span);
     return HM_LIKELY(mem != NULL) ? mem : malloc_slow(size, span);
 }
@@ -169,13 +177,11 @@ free_slow(uintptr_t addr, struct hm_span *span)
 
     if (addr == 0)
         return;
-    if (span == NULL) {
+    if (span != NULL)
+        fill_freed(span, addr);
+    if (span == NULL)
         free_foreign(addr);
-        errno = saved_errno;
-        return;
-    }
-    fill_freed(span, addr);
-    if (span->kind == HM_SPAN_SLOTS)
+    else if (span->kind == HM_SPAN_SLOTS)
         hm_tcache_free_slow(&hm_process.pool, hm_thread_cache, span, addr);
     else
         hm_large_free(&hm_process.heap, span, addr);
@@ -254,9 +260,11 @@ hm_free_sized(void *ptr, size_t size_bytes)
 static HM_NOINLINE void *
 calloc_large(size_t size_bytes)
 {
-    struct hm_stale stale;
-    char *mem = alloc_large(size_bytes, ALIGN_MIN_BYTES, &stale);
+    struct hm_stale stale = { 0, size_bytes };
+    char *mem = hm_large_alloc_again(&hm_process.heap, size_bytes);
 
+    if (mem == NULL)
+        mem = alloc_large(size_bytes, ALIGN_MIN_BYTES, &stale);
     if (mem != NULL)
         memset(mem + stale.from_off, 0, stale.to_off - stale.from_off);
     return mem;

@@ -21,7 +21,7 @@
 #include "base/check.h"
 #include "heap/hide.h"
 #include "heap/nodes.h"
-#include "heap/pheap.h"
+#include "heap/stash.h"
 
 /* Reserve this much at least, and an eighth of what is there: few extents. */
 #define EXTENT_MIN_REGIONS 16
@@ -264,5 +264,8 @@ hm_extent_trim(struct hm_heap *heap)
 bool
 hm_extent_make_room(struct hm_heap *heap, int rc)
 {
-    return rc == -ENOMEM && hm_extent_trim(heap);
+    if (rc != -ENOMEM)
+        return false;
+    (void)hm_stash_flush(heap);
+    return hm_extent_trim(heap);
 }

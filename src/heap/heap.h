@@ -72,6 +72,22 @@ struct hm_fits {
     uint64_t *seams_map; /* bit n: seams[n] is not empty */
 };
 
+/* Runs of blocks that were freed last, for requests of just their length (stash.c). */
+#define HM_STASH_RUNS 4
+
+struct hm_stashed {
+    uintptr_t addr;           /* 0: none is here, but one of this length was freed lately; atomic */
+    size_t len_pages;         /* atomic */
+    struct hm_region *region; /* where it starts */
+};
+
+struct hm_stash {
+    struct hm_stashed runs[HM_STASH_RUNS];
+    size_t pages;       /* in all of them */
+    size_t limit_pages; /* so much may be kept here without another look; 0: look */
+    unsigned next_idx;  /* which place another length takes next */
+};
+
 struct hm_heap {
     struct hm_pagemap pagemap; /* first, for the shortest way from free(); read without the lock */
     struct hm_lock lock;
@@ -94,7 +110,8 @@ struct hm_heap {
     struct hm_region *kept_last;
     size_t kept_count;
     size_t open_count; /* regions with pages in use */
-    size_t used_pages; /* pages in runs */
+    size_t used_pages; /* pages in runs, less those of the stash */
+    struct hm_stash stash;
 
     /* purge (purge.c) */
     size_t dirty_free_pages;  /* free but resident pages in open regions on base pages */

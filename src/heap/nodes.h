@@ -36,6 +36,13 @@ hm_nodes_here(struct hm_heap *heap)
     return HM_LIKELY(heap->has_one_node) ? 0 : hm_nodes_here_slow(heap);
 }
 
+/* Whether the memory of a region is what the calling thread is to get. */
+HM_INLINE bool
+hm_nodes_is_near(struct hm_heap *heap, const struct hm_region *region)
+{
+    return HM_LIKELY(heap->has_one_node) || region->extent->node == hm_nodes_here(heap);
+}
+
 /* Let a range, not touched yet, get memory of that node, or of others where it has none left. */
 HM_INLINE void
 hm_nodes_place(struct hm_heap *heap, uintptr_t addr, size_t len_bytes, unsigned node)

@@ -93,4 +93,34 @@ hm_pagemap_get(const struct hm_pagemap *map, uintptr_t addr)
     return span != NULL ? span : hm_pagemap_get_far(map, addr);
 }
 
+/* Enter `span` for one grain, as hm_pagemap_enter. */
+HM_INLINE void
+hm_pagemap_enter_grain(struct hm_pagemap *map, uintptr_t addr, struct hm_span *span)
+{
+    size_t idx = (addr - map->near_addr) >> HM_GRAIN_SHIFT;
+
+    if (HM_LIKELY(idx < map->near_count))
+        hm_store(&map->near[idx], span);
+    else
+        hm_pagemap_enter(map, addr, 1, span);
+}
+
+/* Clear the entry of one grain if it is `span`. Returns whether it was. */
+HM_INLINE bool
+hm_pagemap_clear_grain(struct hm_pagemap *map, uintptr_t addr, const struct hm_span *span)
+{
+    size_t idx = (addr - map->near_addr) >> HM_GRAIN_SHIFT;
+
+    if (HM_UNLIKELY(idx >= map->near_count)) {
+        if (hm_pagemap_get_far(map, addr) != span)
+            return false;
+        hm_pagemap_enter(map, addr, 1, NULL);
+        return true;
+    }
+    if (HM_UNLIKELY(hm_load(&map->near[idx]) != span))
+        return false;
+    hm_store(&map->near[idx], NULL);
+    return true;
+}
+
 #endif

@@ -27,6 +27,7 @@
 #include "heap/hide.h"
 #include "heap/nodes.h"
 #include "heap/purge.h"
+#include "heap/stash.h"
 
 /* Look at so many kept regions before one is opened. */
 #define KEPT_CHOICE 64
@@ -318,17 +319,30 @@ take_new(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pag
     return 0;
 }
 
+/* The free run of the open regions of a node into which a request fits: its region and page, or
+ * NULL. */
+static struct hm_region *
+find_open(const struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
+          size_t *out_page_idx)
+{
+    struct hm_region *region = NULL;
+
+    if (len_pages <= heap->region_pages)
+        region = hm_fit_find(heap, node, len_pages, align_pages, out_page_idx);
+    if (region == NULL)
+        region = hm_fit_find_seam(heap, node, len_pages, align_pages, out_page_idx);
+    return region;
+}
+
 static int
 take_on(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
         struct hm_run *out_run)
 {
-    struct hm_region *region = NULL;
     size_t page_idx = 0;
+    struct hm_region *region = find_open(heap, node, len_pages, align_pages, &page_idx);
 
-    if (len_pages <= heap->region_pages)
-        region = hm_fit_find(heap, node, len_pages, align_pages, &page_idx);
-    if (region == NULL)
-        region = hm_fit_find_seam(heap, node, len_pages, align_pages, &page_idx);
+    if (region == NULL && hm_stash_flush(heap))
+        region = find_open(heap, node, len_pages, align_pages, &page_idx);
     if (region == NULL)
         return take_new(heap, node, len_pages, align_pages, out_run);
     page_idx += hm_region_idx(region, &heap->geom) * heap->region_pages;
@@ -405,9 +419,11 @@ hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t 
     struct hm_run run;
 
     if (!is_free(heap, extent, page_idx, end_idx)
-        || open_regions(heap, extent, region_of(heap, page_idx), region_of(heap, end_idx - 1) + 1,
-                        heap_bytes)
-               != 0)
+        && !(hm_stash_flush(heap) && is_free(heap, extent, page_idx, end_idx)))
+        return false;
+    if (open_regions(heap, extent, region_of(heap, page_idx), region_of(heap, end_idx - 1) + 1,
+                     heap_bytes)
+        != 0)
         return false;
     take_pages(heap, extent, page_idx, more_pages, &run);
     hm_heal_visit(heap);
@@ -433,15 +449,13 @@ mark_empty(struct hm_heap *heap, struct hm_region *region)
     hm_purge_keep(heap, region);
 }
 
-void
-hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, size_t len_pages)
+size_t
+hm_pheap_free(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, size_t len_pages)
 {
     struct hm_extent *extent = region->extent;
     size_t page_idx = (addr - extent->addr) >> heap->geom.page_shift;
     size_t emptied_count = 0;
 
-    heap->used_pages -= len_pages;
-    hm_demand_note(&heap->demand, heap->used_pages);
     while (len_pages > 0) {
         size_t in_region_idx = page_of(heap, page_idx);
         size_t part_pages = heap->region_pages - in_region_idx;
@@ -466,7 +480,15 @@ hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
         page_idx += part_pages;
         len_pages -= part_pages;
     }
-    hm_purge_emptied(heap, emptied_count);
+    return emptied_count;
+}
+
+void
+hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, size_t len_pages)
+{
+    heap->used_pages -= len_pages;
+    hm_demand_note(&heap->demand, heap->used_pages);
+    hm_purge_emptied(heap, hm_pheap_free(heap, region, addr, len_pages));
     hm_heal_visit(heap);
 }
 

@@ -35,6 +35,11 @@ int hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages,
 void hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr,
                    size_t len_pages);
 
+/* Enter pages as free that are not counted as used any more, and do no more than that. Returns the
+ * number of regions that became empty; they are the first of the kept ones. */
+size_t hm_pheap_free(struct hm_heap *heap, struct hm_region *region, uintptr_t addr,
+                     size_t len_pages);
+
 /* How long a run to ask for, if it may be shorter than wished: before another region is opened, the
  * longest free run in those that are, if that has min_pages. */
 size_t hm_pheap_fit_pages(struct hm_heap *heap, size_t min_pages, size_t len_pages);

@@ -157,8 +157,8 @@ hm_pheap_check(const struct hm_heap *heap)
         else if (region->state == HM_REGION_OPEN)
             huge_free_pages += heap->region_pages - region->used_pages;
     }
-    if (used_pages != heap->used_pages)
-        return "used_pages of the heap is the sum over its regions";
+    if (used_pages != heap->used_pages + heap->stash.pages)
+        return "used_pages of the heap and the stash are the sum over the regions";
     if (open_count != heap->open_count || kept_count != heap->kept_count)
         return "regions are counted by state";
     if (dirty_free_pages != heap->dirty_free_pages || huge_free_pages != heap->huge_free_pages)

@@ -24,7 +24,7 @@
 #include "heap/extent.h"
 #include "heap/hide.h"
 #include "heap/nodes.h"
-#include "heap/pheap.h"
+#include "heap/stash.h"
 
 /* Empty regions kept: this many bytes of them, at least one, and one for KEPT_SHARE in use. */
 #define KEPT_MIN_BYTES (8 * HM_MIB)
@@ -387,6 +387,7 @@ hm_purge_tick(struct hm_heap *heap)
     bool has_more;
 
     if (hm_demand_tick(&heap->demand, now_ns, epoch_ns(heap))) {
+        (void)hm_stash_flush(heap);
         note_idle(heap);
         lend_unwanted(heap);
     }
@@ -401,32 +402,58 @@ hm_purge_tick(struct hm_heap *heap)
     return has_more;
 }
 
-void
+/* The stash is kept as well. */
+static size_t
+stash_count(const struct hm_heap *heap)
+{
+    return hm_pages_to_bytes(&heap->geom, heap->stash.pages) >> heap->geom.region_shift;
+}
+
+bool
 hm_purge_visit(struct hm_heap *heap)
 {
     bool is_idle = has_idle(heap, heap->huge_free_pages);
 
+    heap->stash.limit_pages = 0;
     if (!is_idle)
         heap->idle_epochs = 0;
-    if (is_idle || heap->kept_count > keep_floor(heap) || is_dirty(heap))
-        (void)hm_purge_tick(heap);
+    if (!is_idle && heap->kept_count + stash_count(heap) <= keep_floor(heap) && !is_dirty(heap))
+        return false;
+    (void)hm_purge_tick(heap);
+    return true;
+}
+
+size_t
+hm_purge_spare_pages(const struct hm_heap *heap)
+{
+    size_t keep_count = keep_limit(heap);
+
+    return keep_count > heap->kept_count ? (keep_count - heap->kept_count) * heap->region_pages : 0;
 }
 
 void
 hm_purge_emptied(struct hm_heap *heap, size_t emptied_count)
 {
+    size_t keep_count;
+
     close_base_regions(heap, emptied_count);
-    hm_purge_visit(heap);
-    if (emptied_count > 0)
-        (void)close_oldest(heap, keep_limit(heap));
+    (void)hm_purge_visit(heap);
+    if (emptied_count == 0)
+        return;
+    keep_count = keep_limit(heap);
+    if (heap->kept_count + stash_count(heap) >= keep_count)
+        (void)hm_stash_flush(heap);
+    (void)close_oldest(heap, keep_count);
 }
 
 size_t
 hm_purge_all(struct hm_heap *heap)
 {
     size_t given_bytes;
-    size_t given_pages = split_sparse(heap, SIZE_MAX);
+    size_t given_pages;
 
+    (void)hm_stash_flush(heap);
+    given_pages = split_sparse(heap, SIZE_MAX);
     heap->sweep = NULL;
     given_pages += sweep(heap, SIZE_MAX, SIZE_MAX);
     given_bytes = hm_pages_to_bytes(&heap->geom, given_pages) + close_oldest(heap, 0);

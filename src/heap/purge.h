@@ -24,8 +24,12 @@ hm_purge_lower(struct hm_heap *heap, size_t len_pages)
  * empty. Next on the free walk: os->advise (os/os_advise.c). */
 void hm_purge_emptied(struct hm_heap *heap, size_t emptied_count);
 
-/* A call came by: return what was kept for longer than it was wanted, if there is such. */
-void hm_purge_visit(struct hm_heap *heap);
+/* A call came by: return what was kept for longer than it was wanted, if there is such. Returns
+ * whether calls are to come by as long as this is so. */
+bool hm_purge_visit(struct hm_heap *heap);
+
+/* How much more may be kept than there is in empty regions. */
+size_t hm_purge_spare_pages(const struct hm_heap *heap);
 
 /* The same, asked for by the clock alone. Returns whether there is more to return at once. */
 bool hm_purge_tick(struct hm_heap *heap);

@@ -7,6 +7,8 @@
 #include "span/large.h"
 
 #include "heap/direct.h"
+#include "heap/nodes.h"
+#include "heap/stash.h"
 
 /* The alignment of malloc, as far as the cutoff goes. */
 #define MALLOC_ALIGN_BYTES ((size_t)16)
@@ -37,7 +39,28 @@ set_asked(const struct hm_heap *heap, struct hm_span *span, size_t asked_pages)
     span->end_addr = span->base + span->slot_bytes;
 }
 
-static void
+/* Structs without words for remote frees are all large blocks': nobody announces these, so that
+ * their lives need not be told apart. */
+HM_INLINE struct hm_span *
+obtain_struct(struct hm_heap *heap)
+{
+    struct hm_span *span = heap->idle_spans[0];
+
+    if (HM_UNLIKELY(span == NULL))
+        return hm_span_obtain(heap, 0);
+    heap->idle_spans[0] = span->pending_next;
+    return span;
+}
+
+HM_INLINE void
+recycle_struct(struct hm_heap *heap, struct hm_span *span)
+{
+    span->kind = HM_SPAN_IDLE;
+    span->pending_next = heap->idle_spans[0];
+    heap->idle_spans[0] = span;
+}
+
+HM_INLINE void
 enter(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t len_pages,
       size_t asked_pages)
 {
@@ -98,6 +121,15 @@ take_mapping(struct hm_heap *heap, struct hm_span *span, const struct wish *wish
     return 0;
 }
 
+HM_INLINE void
+enter_run(struct hm_heap *heap, struct hm_span *span, struct hm_region *region, uintptr_t addr,
+          size_t len_pages)
+{
+    span->kind = HM_SPAN_RUN;
+    span->region = region;
+    enter(heap, span, addr, len_pages, len_pages);
+}
+
 static int
 take_pages(struct hm_heap *heap, struct hm_span *span, const struct wish *wish, size_t len_pages,
            struct hm_stale *out_stale)
@@ -115,32 +147,45 @@ take_pages(struct hm_heap *heap, struct hm_span *span, const struct wish *wish, 
     if (hm_pheap_take(heap, len_pages, hm_bytes_to_pages_up(&heap->geom, wish->align_bytes), &run)
         != 0)
         return -1;
-    span->kind = HM_SPAN_RUN;
-    span->region = run.region;
     if (!run.is_zero) {
         out_stale->from_off = run.stale_addr - run.addr;
         out_stale->to_off = run.stale_end_addr - run.addr;
         if (out_stale->to_off > wish->size_bytes)
             out_stale->to_off = wish->size_bytes;
     }
-    enter(heap, span, run.addr, len_pages, len_pages);
+    enter_run(heap, span, run.region, run.addr, len_pages);
     return 0;
 }
 
-static void
-give_pages(struct hm_heap *heap, struct hm_span *span)
+/* Where the stash is not known to have room. */
+static HM_NOINLINE void
+give_pages_slow(struct hm_heap *heap, struct hm_span *span, struct hm_stashed *stashed)
 {
     struct hm_mapping map = { .addr = span->base,
                               .len_bytes = hm_pages_to_bytes(&heap->geom, span->len_pages),
                               .kind = (enum hm_backing_kind)span->backing };
 
-    hm_list_del(&span->all_link);
-    heap->span_count--;
     if (span->kind == HM_SPAN_MAPPED)
         hm_direct_unmap(heap, &map);
+    else if (hm_stash_may_give(heap, stashed, span->len_pages))
+        hm_stash_give(heap, stashed, span->region, span->base);
     else
         hm_pheap_give(heap, span->region, span->base, span->len_pages);
-    hm_span_recycle(heap, span);
+}
+
+HM_INLINE void
+give_pages(struct hm_heap *heap, struct hm_span *span)
+{
+    struct hm_stashed *stashed = hm_stash_find(heap, span->len_pages, false);
+
+    hm_list_unlink(&span->all_link);
+    heap->span_count--;
+    if (HM_LIKELY(stashed != NULL) && HM_LIKELY(hm_stash_has_room(heap, span->len_pages))
+        && HM_LIKELY(span->kind == HM_SPAN_RUN))
+        hm_stash_give(heap, stashed, span->region, span->base);
+    else
+        give_pages_slow(heap, span, stashed);
+    recycle_struct(heap, span);
 }
 
 /* A block has a page at least, so that its address is its own. */
@@ -154,16 +199,16 @@ static struct hm_span *
 alloc_locked(struct hm_heap *heap, const struct wish *wish, struct hm_stale *out_stale)
 {
     size_t len_pages = pages_for(heap, wish->size_bytes);
-    struct hm_span *span = hm_span_obtain(heap, 0);
+    struct hm_span *span = obtain_struct(heap);
 
     if (span == NULL)
         return NULL;
     if (take_pages(heap, span, wish, len_pages, out_stale) != 0) {
-        hm_span_recycle(heap, span);
+        recycle_struct(heap, span);
         return NULL;
     }
     /* Extents and mappings have the leaves for it. */
-    hm_pagemap_enter(&heap->pagemap, span->base, 1, span);
+    hm_pagemap_enter_grain(&heap->pagemap, span->base, span);
     return span;
 }
 
@@ -174,28 +219,57 @@ is_absurd(size_t bytes)
     return bytes > PTRDIFF_MAX / 2;
 }
 
+static void
+charge(struct hm_heap *heap, struct hm_span *span, size_t size_bytes, size_t align_bytes)
+{
+    if (hm_cutoff_is_direct(&heap->cutoff, size_bytes, align_bytes))
+        span->charge
+            = hm_cutoff_add(&heap->cutoff, size_bytes, align_bytes, hm_page_bytes(&heap->geom));
+}
+
 static void *
 alloc(struct hm_heap *heap, const struct wish *wish, struct hm_stale *out_stale)
 {
-    size_t size_bytes = wish->size_bytes;
-    size_t align_bytes = wish->align_bytes;
     struct hm_stale stale = { 0, 0 };
     struct hm_span *span;
     void *mem = NULL;
 
-    if (is_absurd(size_bytes) || is_absurd(align_bytes))
+    if (is_absurd(wish->size_bytes) || is_absurd(wish->align_bytes))
         return NULL;
     hm_lock_take(&heap->lock);
     span = alloc_locked(heap, wish, &stale);
     if (span != NULL) {
         mem = (void *)span->base;
-        if (wish->may_be_direct && hm_cutoff_is_direct(&heap->cutoff, size_bytes, align_bytes))
-            span->charge
-                = hm_cutoff_add(&heap->cutoff, size_bytes, align_bytes, hm_page_bytes(&heap->geom));
+        if (wish->may_be_direct)
+            charge(heap, span, wish->size_bytes, wish->align_bytes);
     }
     hm_lock_give(&heap->lock);
     if (out_stale != NULL)
         *out_stale = stale;
+    return mem;
+}
+
+void *
+hm_large_alloc_again(struct hm_heap *heap, size_t size_bytes)
+{
+    size_t len_pages = pages_for(heap, size_bytes);
+    struct hm_span *span = NULL;
+    void *mem = NULL;
+    struct hm_stashed *stashed;
+
+    if (is_absurd(size_bytes) || hm_stash_find(heap, len_pages, true) == NULL)
+        return NULL;
+    hm_lock_take(&heap->lock);
+    stashed = hm_stash_find(heap, len_pages, true);
+    if (HM_LIKELY(stashed != NULL) && HM_LIKELY(hm_nodes_is_near(heap, stashed->region)))
+        span = obtain_struct(heap);
+    if (HM_LIKELY(span != NULL)) {
+        mem = (void *)hm_stash_take(heap, stashed);
+        enter_run(heap, span, stashed->region, (uintptr_t)mem, len_pages);
+        hm_pagemap_enter_grain(&heap->pagemap, (uintptr_t)mem, span);
+        charge(heap, span, size_bytes, MALLOC_ALIGN_BYTES);
+    }
+    hm_lock_give(&heap->lock);
     return mem;
 }
 
@@ -224,25 +298,33 @@ hm_large_obtain(struct hm_heap *heap, size_t size_bytes, size_t step_bytes)
     return alloc(heap, &wish, NULL);
 }
 
+/* The lock is given back first, since a handler of SIGABRT may allocate. */
+HM_NORETURN static HM_COLD void
+not_live(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, const char *call)
+{
+    hm_lock_give(&heap->lock);
+    hm_span_misuse(span, addr, call);
+}
+
 /* Take heap->lock, and abort if `addr` is no live block: `span` may have been freed since it was
- * looked up. The lock is given back first, since a handler of SIGABRT may allocate. */
+ * looked up. */
 static void
 lock_live(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, const char *call)
 {
     hm_lock_take(&heap->lock);
-    if (addr == span->base && hm_pagemap_get(&heap->pagemap, addr) == span)
-        return;
-    hm_lock_give(&heap->lock);
-    hm_span_misuse(span, addr, call);
+    if (addr != span->base || hm_pagemap_get(&heap->pagemap, addr) != span)
+        not_live(heap, span, addr, call);
 }
 
 void
 hm_large_free(struct hm_heap *heap, struct hm_span *span, uintptr_t addr)
 {
-    lock_live(heap, span, addr, "free()");
+    hm_lock_take(&heap->lock);
+    if (HM_UNLIKELY(addr != span->base)
+        || HM_UNLIKELY(!hm_pagemap_clear_grain(&heap->pagemap, addr, span)))
+        not_live(heap, span, addr, "free()");
     if (is_direct(span))
         hm_cutoff_remove(&heap->cutoff, &span->charge);
-    hm_pagemap_enter(&heap->pagemap, addr, 1, NULL);
     give_pages(heap, span);
     hm_lock_give(&heap->lock);
 }
@@ -280,9 +362,9 @@ resize_mapping(struct hm_heap *heap, struct hm_span *span, size_t len_pages)
     if (new_bytes != map.len_bytes && hm_direct_resize(heap, &map, new_bytes, more_bytes) != 0)
         return false;
     if (map.addr != span->base) {
-        hm_pagemap_enter(&heap->pagemap, span->base, 1, NULL);
+        hm_pagemap_enter_grain(&heap->pagemap, span->base, NULL);
         span->base = map.addr;
-        hm_pagemap_enter(&heap->pagemap, span->base, 1, span);
+        hm_pagemap_enter_grain(&heap->pagemap, span->base, span);
     }
     span->backing = (uint8_t)map.kind;
     span->len_pages = hm_bytes_to_pages_up(&heap->geom, map.len_bytes);
@@ -359,7 +441,7 @@ hm_large_replace(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, uin
         new_span->charge = span->charge;
         hm_cutoff_resize(&heap->cutoff, &new_span->charge, size_bytes, hm_page_bytes(&heap->geom));
     }
-    hm_pagemap_enter(&heap->pagemap, addr, 1, NULL);
+    hm_pagemap_enter_grain(&heap->pagemap, addr, NULL);
     give_pages(heap, span);
     hm_lock_give(&heap->lock);
 }

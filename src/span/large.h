@@ -29,13 +29,17 @@ struct hm_stale {
 void *hm_large_alloc(struct hm_heap *heap, size_t size_bytes, size_t align_bytes,
                      struct hm_stale *out_stale);
 
-/* The same with malloc's alignment for a block that realloc moves because it grows, by
+/* A block of malloc's alignment where one of just its length was freed lately; NULL if there is no
+ * such place, and hm_large_alloc is to be asked. It may hold anything. Leaves errno alone. */
+void *hm_large_alloc_again(struct hm_heap *heap, size_t size_bytes);
+
+/* As hm_large_alloc, with malloc's alignment, for a block that realloc moves because it grows, by
  * `step_bytes`: it may go on growing. */
 void *hm_large_alloc_grown(struct hm_heap *heap, size_t size_bytes, size_t step_bytes);
 
 /* Free the block at `addr`, whose span was found to be `span`. Aborts if it is no live block. May
- * move the cutoff. Next on the free walk: hm_pheap_give (heap/pheap.c) or hm_direct_unmap
- * (heap/direct.c). */
+ * move the cutoff. Next on the free walk: hm_stash_give (heap/stash.h), else
+ * hm_pheap_give (heap/pheap.c) or hm_direct_unmap (heap/direct.c). */
 void hm_large_free(struct hm_heap *heap, struct hm_span *span, uintptr_t addr);
 
 /* Resize without copying, if that can be done. A direct block stays one; another that grows past

@@ -57,6 +57,7 @@ add_regions(const struct hm_heap *heap, struct hm_stats *stats)
             stats->free_page_bytes
                 += hm_pages_to_bytes(&heap->geom, held_pages - region->used_pages);
     }
+    stats->free_page_bytes += hm_pages_to_bytes(&heap->geom, heap->stash.pages);
     for (unsigned kind = 0; kind < HM_BACKING_KINDS; kind++)
         stats->backing_bytes[kind] += heap->direct_kind_bytes[kind];
 }

@@ -10,6 +10,7 @@ double_free_full          free\(\): double free of 0x[0-9a-f]+: this block of si
 double_free_threads       free\(\): double free of 0x[0-9a-f]+: this block of size class 112 is free already.*
 double_free_orphan        free\(\): double free of 0x[0-9a-f]+: this block of size class 112 is free already.*
 double_free_medium        free\(\): (invalid pointer|double free of) 0x[0-9a-f]+: .*
+double_free_again         free\(\): (invalid pointer|double free of) 0x[0-9a-f]+: .*
 double_free_large         free\(\): (invalid pointer|double free of) 0x[0-9a-f]+: .*
 free_inside_small         free\(\): invalid pointer 0x[0-9a-f]+: it points 0x10 bytes into a block of size 112; .*
 free_inside_medium        free\(\): invalid pointer 0x[0-9a-f]+: it points 0x40 bytes into a block of size [0-9]+; .*

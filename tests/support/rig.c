@@ -54,10 +54,15 @@ rig_fini(struct rig *rig)
 uintptr_t
 rig_alloc_large(struct rig *rig, size_t size_bytes, size_t align_bytes, bool *out_is_zero)
 {
-    struct hm_stale stale;
-    uintptr_t addr = (uintptr_t)hm_large_alloc(&rig->heap, size_bytes, align_bytes, &stale);
-    size_t room_bytes = rig_usable(rig, addr);
+    struct hm_stale stale = { 0, size_bytes };
+    uintptr_t addr = 0;
+    size_t room_bytes;
 
+    if (align_bytes <= 16)
+        addr = (uintptr_t)hm_large_alloc_again(&rig->heap, size_bytes);
+    if (addr == 0)
+        addr = (uintptr_t)hm_large_alloc(&rig->heap, size_bytes, align_bytes, &stale);
+    room_bytes = rig_usable(rig, addr);
     if (out_is_zero != NULL)
         *out_is_zero = stale.from_off == stale.to_off && size_bytes > 0;
     if (addr == 0 || size_bytes == 0)

@@ -147,6 +147,24 @@ Test(nodes, other_nodes_are_served_by_the_nearest)
     cr_assert_eq(node_at(take_on(HM_NODE_IDS + 7, 600).addr), 0);
 }
 
+/* Nor do runs that wait for the next block of their length. */
+Test(nodes, a_block_of_the_same_length_elsewhere)
+{
+    uintptr_t addr;
+
+    have_four();
+    rig.fake.here = 2;
+    for (int i = 0; i < 3; i++) {
+        addr = rig_alloc(&rig, NULL, 100000, 16, NULL);
+        rig_free(&rig, NULL, addr);
+    }
+    cr_assert_gt(rig.heap.stash.pages, 0);
+    cr_assert_eq(rig_alloc(&rig, NULL, 100000, 16, NULL), addr);
+    rig_free(&rig, NULL, addr);
+    rig.fake.here = 5;
+    cr_assert_eq(node_at(rig_alloc(&rig, NULL, 100000, 16, NULL)), 5);
+}
+
 Test(nodes, mappings)
 {
     struct hm_mapping map;
