@@ -151,6 +151,19 @@ struct hm_heap {
 int hm_heap_init(struct hm_heap *heap, const struct hm_os *os, const struct hm_conf *conf,
                  const struct hm_geom *geom);
 
+/* Which region of an extent a page lies in, and which page of that it is. */
+HM_INLINE size_t
+hm_heap_region_of(const struct hm_heap *heap, size_t page_idx)
+{
+    return page_idx >> (heap->geom.region_shift - heap->geom.page_shift);
+}
+
+HM_INLINE size_t
+hm_heap_page_of(const struct hm_heap *heap, size_t page_idx)
+{
+    return page_idx & (heap->region_pages - 1);
+}
+
 /* Bytes in use by runs and direct blocks: what the ramp goes by. */
 HM_INLINE size_t
 hm_heap_bytes(const struct hm_heap *heap)

@@ -26,26 +26,9 @@
 #include "heap/heal.h"
 #include "heap/hide.h"
 #include "heap/nodes.h"
+#include "heap/place.h"
 #include "heap/purge.h"
 #include "heap/stash.h"
-
-/* Look at so many kept regions before one is opened. */
-#define KEPT_CHOICE 64
-
-/* --- page indices in an extent ---------------------------------------------------------------- */
-
-/* Which region a page lies in, and which page of that it is. */
-static size_t
-region_of(const struct hm_heap *heap, size_t page_idx)
-{
-    return page_idx >> (heap->geom.region_shift - heap->geom.page_shift);
-}
-
-static size_t
-page_of(const struct hm_heap *heap, size_t page_idx)
-{
-    return page_idx & (heap->region_pages - 1);
-}
 
 /* --- lists ------------------------------------------------------------------------------------ */
 
@@ -152,11 +135,11 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
 
     out_run->addr = extent->addr + (page_idx << heap->geom.page_shift);
     out_run->len_pages = len_pages;
-    out_run->region = region_at(heap, extent, region_of(heap, page_idx));
+    out_run->region = region_at(heap, extent, hm_heap_region_of(heap, page_idx));
     heap->used_pages += len_pages;
     while (left_pages > 0) {
-        struct hm_region *region = region_at(heap, extent, region_of(heap, page_idx));
-        size_t in_region_idx = page_of(heap, page_idx);
+        struct hm_region *region = region_at(heap, extent, hm_heap_region_of(heap, page_idx));
+        size_t in_region_idx = hm_heap_page_of(heap, page_idx);
         size_t part_pages = heap->region_pages - in_region_idx;
         uint32_t were_dirty;
 
@@ -186,133 +169,17 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
     hm_demand_note(&heap->demand, heap->used_pages);
 }
 
-/* Regions [from_idx, to_idx) of an extent, none of them open. */
-struct stretch {
-    size_t from_idx;
-    size_t to_idx;
-};
-
-/* Where a run is to lie. */
-struct place {
-    struct hm_extent *extent;
-    size_t page_idx; /* in the extent */
-};
-
-/* Where an aligned run of len_pages can start so that it ends within a stretch and the free pages
- * at its edges. A run of whole regions keeps to the stretch. Page index in the extent, or
- * HM_BITMAP_NONE. */
-static size_t
-place_across(const struct hm_heap *heap, const struct hm_extent *extent,
-             struct stretch free_regions, size_t len_pages, size_t align_pages)
-{
-    size_t start_idx = free_regions.from_idx * heap->region_pages;
-    size_t end_idx = free_regions.to_idx * heap->region_pages;
-    size_t align_bytes = align_pages << heap->geom.page_shift;
-    uintptr_t addr;
-
-    if (page_of(heap, len_pages) != 0) {
-        if (free_regions.from_idx > 0
-            && hm_bitmap_count_run(extent->in_use, free_regions.from_idx - 1, 1) != 0)
-            start_idx -= hm_bitmap_trailing_clear(
-                hm_extent_region(extent, free_regions.from_idx - 1)->bits, heap->region_pages);
-        if (free_regions.to_idx < extent->region_count)
-            end_idx += hm_bitmap_leading_clear(hm_extent_region(extent, free_regions.to_idx)->bits,
-                                               heap->region_pages);
-    }
-    addr = hm_align_up(extent->addr + (start_idx << heap->geom.page_shift), align_bytes);
-    start_idx = (addr - extent->addr) >> heap->geom.page_shift;
-    if (start_idx >= end_idx || end_idx - start_idx < len_pages)
-        return HM_BITMAP_NONE;
-    return start_idx;
-}
-
-/* The first place for a run in an extent: page index or HM_BITMAP_NONE. */
-static size_t
-search_across(const struct hm_heap *heap, const struct hm_extent *extent, size_t len_pages,
-              size_t align_pages)
-{
-    struct stretch free_regions = { 0, 0 };
-    size_t page_idx = HM_BITMAP_NONE;
-
-    while (page_idx == HM_BITMAP_NONE && free_regions.to_idx < extent->region_count) {
-        free_regions.from_idx
-            = hm_bitmap_next_clear(extent->in_use, extent->region_count, free_regions.to_idx);
-        free_regions.to_idx
-            = hm_bitmap_next_set(extent->in_use, extent->region_count, free_regions.from_idx);
-        if (free_regions.from_idx < free_regions.to_idx)
-            page_idx = place_across(heap, extent, free_regions, len_pages, align_pages);
-    }
-    return page_idx;
-}
-
-/* The first place for a run of any length in any extent of the node, else in a new one. */
-static int
-find_across(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
-            struct place *out_place)
-{
-    struct hm_extent *extent = heap->extents;
-
-    for (; extent != NULL; extent = extent->next) {
-        if (extent->node != node)
-            continue;
-        out_place->page_idx = search_across(heap, extent, len_pages, align_pages);
-        if (out_place->page_idx != HM_BITMAP_NONE)
-            break;
-    }
-    if (extent == NULL) {
-        extent = hm_extent_add(heap, region_of(heap, len_pages + heap->region_pages - 1), node);
-        if (extent == NULL)
-            return -ENOMEM;
-        out_place->page_idx = search_across(heap, extent, len_pages, align_pages);
-        hm_assert(out_place->page_idx != HM_BITMAP_NONE);
-    }
-    out_place->extent = extent;
-    return 0;
-}
-
-/* The lowest of the regions of the node kept last: what fills up from below leaves the fewest
- * holes. NULL if none is kept. */
-static struct hm_region *
-pick_kept(const struct hm_heap *heap, unsigned node)
-{
-    struct hm_region *lowest = NULL;
-    struct hm_region *region = heap->kept;
-
-    for (unsigned i = 0; i < KEPT_CHOICE && region != NULL; i++, region = region->next)
-        if (region->extent->node == node && (lowest == NULL || region->addr < lowest->addr))
-            lowest = region;
-    return lowest;
-}
-
-/* The region to open for a run of at most its length: one that was kept, else as above. */
-static int
-find_new(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
-         struct place *out_place)
-{
-    struct hm_region *region = pick_kept(heap, node);
-    struct stretch free_regions;
-
-    if (region == NULL || len_pages > heap->region_pages)
-        return find_across(heap, node, len_pages, align_pages, out_place);
-    free_regions.from_idx = hm_region_idx(region, &heap->geom);
-    free_regions.to_idx = free_regions.from_idx + 1;
-    out_place->extent = region->extent;
-    out_place->page_idx = place_across(heap, region->extent, free_regions, len_pages, align_pages);
-    hm_assert(out_place->page_idx != HM_BITMAP_NONE);
-    return 0;
-}
-
 /* A run that fits into no free run of the open regions. */
 static int
 take_new(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
          struct hm_run *out_run)
 {
     size_t heap_bytes = hm_heap_bytes(heap) + hm_pages_to_bytes(&heap->geom, len_pages);
-    struct place place = { 0 };
+    struct hm_place place = { 0 };
 
-    if (find_new(heap, node, len_pages, align_pages, &place) != 0
-        || open_regions(heap, place.extent, region_of(heap, place.page_idx),
-                        region_of(heap, place.page_idx + len_pages - 1) + 1, heap_bytes)
+    if (hm_place_find(heap, node, len_pages, align_pages, &place) != 0
+        || open_regions(heap, place.extent, hm_heap_region_of(heap, place.page_idx),
+                        hm_heap_region_of(heap, place.page_idx + len_pages - 1) + 1, heap_bytes)
                != 0)
         return -ENOMEM;
     take_pages(heap, place.extent, place.page_idx, len_pages, out_run);
@@ -394,8 +261,8 @@ is_free(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size_t 
     if (end_idx > extent->region_count * heap->region_pages)
         return false;
     while (page_idx < end_idx) {
-        struct hm_region *region = region_at(heap, extent, region_of(heap, page_idx));
-        size_t in_region_idx = page_of(heap, page_idx);
+        struct hm_region *region = region_at(heap, extent, hm_heap_region_of(heap, page_idx));
+        size_t in_region_idx = hm_heap_page_of(heap, page_idx);
         size_t part_pages = heap->region_pages - in_region_idx;
 
         if (part_pages > end_idx - page_idx)
@@ -421,8 +288,8 @@ hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t 
     if (!is_free(heap, extent, page_idx, end_idx)
         && !(hm_stash_flush(heap) && is_free(heap, extent, page_idx, end_idx)))
         return false;
-    if (open_regions(heap, extent, region_of(heap, page_idx), region_of(heap, end_idx - 1) + 1,
-                     heap_bytes)
+    if (open_regions(heap, extent, hm_heap_region_of(heap, page_idx),
+                     hm_heap_region_of(heap, end_idx - 1) + 1, heap_bytes)
         != 0)
         return false;
     take_pages(heap, extent, page_idx, more_pages, &run);
@@ -457,10 +324,10 @@ hm_pheap_free(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
     size_t emptied_count = 0;
 
     while (len_pages > 0) {
-        size_t in_region_idx = page_of(heap, page_idx);
+        size_t in_region_idx = hm_heap_page_of(heap, page_idx);
         size_t part_pages = heap->region_pages - in_region_idx;
 
-        region = region_at(heap, extent, region_of(heap, page_idx));
+        region = region_at(heap, extent, hm_heap_region_of(heap, page_idx));
         if (part_pages > len_pages)
             part_pages = len_pages;
         hm_fit_unlink(heap, region);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/* place.c - where a run goes that fits into no open region (see place.h).
+ *
+ * Problem     Regions must be opened for it, and each may stay for long: those that have memory
+ *             come first, and what is left over at the ends is to be used.
+ * Idea        A region that was kept, the lowest of the latest; else regions without memory. There
+ *             a run starts in the free tail of the region before them and ends in the free head of
+ *             the one behind, so that runs of odd lengths lie end to end.
+ * Locking     heap->lock is held by the caller.
+ */
+#include "heap/place.h"
+
+#include <errno.h>
+
+#include "base/check.h"
+#include "heap/extent.h"
+
+/* Look at so many kept regions before one is opened. */
+#define KEPT_CHOICE 64
+
+/* Regions [from_idx, to_idx) of an extent, none of them open. */
+struct stretch {
+    size_t from_idx;
+    size_t to_idx;
+};
+
+/* Where an aligned run of len_pages can start so that it ends within a stretch and the free pages
+ * at its edges. A run of whole regions keeps to the stretch. Page index in the extent, or
+ * HM_BITMAP_NONE. */
+static size_t
+place_across(const struct hm_heap *heap, const struct hm_extent *extent,
+             struct stretch free_regions, size_t len_pages, size_t align_pages)
+{
+    size_t start_idx = free_regions.from_idx * heap->region_pages;
+    size_t end_idx = free_regions.to_idx * heap->region_pages;
+    size_t align_bytes = align_pages << heap->geom.page_shift;
+    uintptr_t addr;
+
+    if (hm_heap_page_of(heap, len_pages) != 0) {
+        if (free_regions.from_idx > 0
+            && hm_bitmap_count_run(extent->in_use, free_regions.from_idx - 1, 1) != 0)
+            start_idx -= hm_bitmap_trailing_clear(
+                hm_extent_region(extent, free_regions.from_idx - 1)->bits, heap->region_pages);
+        if (free_regions.to_idx < extent->region_count)
+            end_idx += hm_bitmap_leading_clear(hm_extent_region(extent, free_regions.to_idx)->bits,
+                                               heap->region_pages);
+    }
+    addr = hm_align_up(extent->addr + (start_idx << heap->geom.page_shift), align_bytes);
+    start_idx = (addr - extent->addr) >> heap->geom.page_shift;
+    if (start_idx >= end_idx || end_idx - start_idx < len_pages)
+        return HM_BITMAP_NONE;
+    return start_idx;
+}
+
+/* The first place for a run in an extent: page index or HM_BITMAP_NONE. */
+static size_t
+search_across(const struct hm_heap *heap, const struct hm_extent *extent, size_t len_pages,
+              size_t align_pages)
+{
+    struct stretch free_regions = { 0, 0 };
+    size_t page_idx = HM_BITMAP_NONE;
+
+    while (page_idx == HM_BITMAP_NONE && free_regions.to_idx < extent->region_count) {
+        free_regions.from_idx
+            = hm_bitmap_next_clear(extent->in_use, extent->region_count, free_regions.to_idx);
+        free_regions.to_idx
+            = hm_bitmap_next_set(extent->in_use, extent->region_count, free_regions.from_idx);
+        if (free_regions.from_idx < free_regions.to_idx)
+            page_idx = place_across(heap, extent, free_regions, len_pages, align_pages);
+    }
+    return page_idx;
+}
+
+/* The first place for a run of any length in any extent of the node, else in a new one. */
+static int
+find_across(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
+            struct hm_place *out_place)
+{
+    struct hm_extent *extent = heap->extents;
+
+    for (; extent != NULL; extent = extent->next) {
+        if (extent->node != node)
+            continue;
+        out_place->page_idx = search_across(heap, extent, len_pages, align_pages);
+        if (out_place->page_idx != HM_BITMAP_NONE)
+            break;
+    }
+    if (extent == NULL) {
+        extent = hm_extent_add(heap, hm_heap_region_of(heap, len_pages + heap->region_pages - 1),
+                               node);
+        if (extent == NULL)
+            return -ENOMEM;
+        out_place->page_idx = search_across(heap, extent, len_pages, align_pages);
+        hm_assert(out_place->page_idx != HM_BITMAP_NONE);
+    }
+    out_place->extent = extent;
+    return 0;
+}
+
+/* The lowest of the regions of the node kept last: what fills up from below leaves the fewest
+ * holes. NULL if none is kept. */
+static struct hm_region *
+pick_kept(const struct hm_heap *heap, unsigned node)
+{
+    struct hm_region *lowest = NULL;
+    struct hm_region *region = heap->kept;
+
+    for (unsigned i = 0; i < KEPT_CHOICE && region != NULL; i++, region = region->next)
+        if (region->extent->node == node && (lowest == NULL || region->addr < lowest->addr))
+            lowest = region;
+    return lowest;
+}
+
+int
+hm_place_find(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
+              struct hm_place *out_place)
+{
+    struct hm_region *region = pick_kept(heap, node);
+    struct stretch free_regions;
+
+    if (region == NULL || len_pages > heap->region_pages)
+        return find_across(heap, node, len_pages, align_pages, out_place);
+    free_regions.from_idx = hm_region_idx(region, &heap->geom);
+    free_regions.to_idx = free_regions.from_idx + 1;
+    out_place->extent = region->extent;
+    out_place->page_idx = place_across(heap, region->extent, free_regions, len_pages, align_pages);
+    hm_assert(out_place->page_idx != HM_BITMAP_NONE);
+    return 0;
+}
