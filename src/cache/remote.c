@@ -33,6 +33,7 @@
 #include "cache/remote.h"
 
 #include "cache/thread.h"
+#include "heap/purge.h"
 
 /* --- pending spans ---------------------------------------------------------------------------- */
 
@@ -146,6 +147,7 @@ give(struct hm_pool *pool, struct hm_span *span)
     /* `alarm` is not touched: the owner may be about to look whether that is 0. */
     hm_span_vacate(pool->heap, span);
     if (home != NULL) {
+        hm_purge_abandoned(pool->heap);
         /* Only the owner can take it out of its lists. Nobody else announces it any more. */
         state = __atomic_fetch_or(&span->remote_state, HM_REMOTE_PENDING, __ATOMIC_ACQ_REL);
         if ((state & HM_REMOTE_PENDING) == 0)

@@ -120,6 +120,7 @@ struct hm_heap {
     unsigned idle_epochs;     /* so long there were too many */
     uint64_t sweep_next_ns;   /* no free base pages are searched for before */
     uint64_t split_next_ns;   /* no huge page is split before */
+    size_t vain_pages;        /* of those: with fewer, none is worth being split */
     uint64_t split_count;     /* huge pages split, to give a part back */
     struct hm_demand demand;  /* of pages in runs */
     struct hm_region *sweep;  /* where the search for free base pages goes on; NULL: at the

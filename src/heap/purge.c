@@ -10,9 +10,9 @@
  *             first. Kept ones that nobody wanted for an epoch are lent to the kernel, and after
  *             another one the surplus goes back. In regions on base pages, free pages are returned
  *             when there are many of them. A huge page that is partly in use is split only if for
- *             many epochs there were too many free pages in such, and then so that the kernel
- *             really gets the memory. All of it happens in calls that the program makes, each of
- *             which does a bounded part of it.
+ *             many epochs there were too many free pages in such, or if others free what a thread
+ *             had that sleeps, and then so that the kernel really gets the memory. All of it
+ *             happens in calls that the program makes, each of which does a bounded part of it.
  * State       struct hm_heap, its part "purge".
  * Locking     heap->lock is held by the caller.
  * Invariants  A region that was discarded is closed: its next use asks anew for a backing. One that
@@ -369,6 +369,23 @@ split_idle(struct hm_heap *heap, uint64_t now_ns)
         return;
     (void)split_sparse(heap, SPLIT_BATCH);
     heap->split_next_ns = now_ns + (os->now_ns(os->ctx) - now_ns) * SPLIT_TIME_SHARE;
+}
+
+/* Where no huge page was worth it, the next search waits until as much more is free as one has. */
+void
+hm_purge_abandoned(struct hm_heap *heap)
+{
+    size_t free_pages = heap->huge_free_pages;
+
+    if (heap->vain_pages > free_pages + heap->region_pages)
+        heap->vain_pages = free_pages + heap->region_pages;
+    if (free_pages < heap->vain_pages
+        || free_pages <= heap->used_pages + keep_floor(heap) * heap->region_pages
+        || free_pages <= heap->used_pages + keep_limit(heap) * heap->region_pages)
+        return;
+    heap->vain_pages = 0;
+    if (split_sparse(heap, SPLIT_BATCH) == 0)
+        heap->vain_pages = free_pages + heap->region_pages;
 }
 
 /* --- when ------------------------------------------------------------------------------------- */

@@ -24,6 +24,11 @@ hm_purge_lower(struct hm_heap *heap, size_t len_pages)
  * empty. Next on the free walk: os->advise (os/os_advise.c). */
 void hm_purge_emptied(struct hm_heap *heap, size_t emptied_count);
 
+/* After a thread gave back what another one had, which may sleep, and pins huge pages by what it
+ * allocates from: if more is free in huge pages partly in use than is in use in all, besides the
+ * reserve, split a few. */
+void hm_purge_abandoned(struct hm_heap *heap);
+
 /* A call came by: return what was kept for longer than it was wanted, if there is such. Returns
  * whether calls are to come by as long as this is so. */
 bool hm_purge_visit(struct hm_heap *heap);

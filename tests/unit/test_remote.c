@@ -146,6 +146,30 @@ free_in_turns(bool is_others_first, unsigned others_share, bool is_mixed)
     cr_assert_eq(rig.heap.span_count, 0);
 }
 
+/* What the owner allocates from pins huge pages that are free but for it. */
+Test(remote, a_sleeping_owner_does_not_hold_huge_pages)
+{
+    static uintptr_t addrs[64][32 * 64];
+    static const size_t size_bytes = 1024;
+    struct hm_tcache *sleepers[64];
+    unsigned counts[64] = { 0 };
+
+    rig.conf.huge_start_bytes = 0;
+    /* Each stops somewhere else, so that each has its last span in another huge page. */
+    for (int i = 0; i < 64; i++) {
+        sleepers[i] = hm_tcache_acquire(&rig.pool, 0);
+        for (; counts[i] < 32 * 64; counts[i]++)
+            addrs[i][counts[i]] = alloc(sleepers[i], size_bytes);
+    }
+    for (int i = 0; i < 64; i++)
+        for (unsigned j = 0; j < counts[i]; j++)
+            rig_free(&rig, other, addrs[i][j]);
+    cr_assert_gt(rig.heap.split_count, 0);
+    cr_assert_leq(rig.heap.huge_free_pages, rig.heap.used_pages + 8 * 512);
+    for (int i = 0; i < 64; i++)
+        hm_tcache_trim(sleepers[i]);
+}
+
 Test(remote, the_last_free_is_noticed_whoever_does_it)
 {
     for (unsigned share = 0; share <= 16; share++) {
