@@ -26,6 +26,10 @@
 #define MISTAKE_WORTH 4
 #define CREDIT_MAX_BYTES (1 * HM_MIB)
 
+/* Spans with room serve in turn; from so many of a class on, the latest first. It is the fullest of
+ * them, so that the others empty. */
+#define MANY_COUNT 64
+
 #define NONE ((struct hm_span *)(uintptr_t)&hm_span_none)
 
 const struct hm_span hm_span_none = {
@@ -174,12 +178,6 @@ find_parked(struct hm_tcache *cache, unsigned class_idx)
     return NULL;
 }
 
-static size_t
-span_bytes(const struct hm_span *span)
-{
-    return span->end_addr - span->base;
-}
-
 static void
 earn(struct hm_tcache *cache, size_t bytes)
 {
@@ -192,7 +190,7 @@ static void
 remove_spare(struct hm_tcache *cache, struct hm_span *span)
 {
     hm_list_del(&span->link);
-    cache->spare_bytes -= span_bytes(span);
+    cache->spare_bytes -= hm_span_bytes(span);
     cache->spare_count--;
 }
 
@@ -206,7 +204,7 @@ take_spare(struct hm_tcache *cache, unsigned class_idx)
         if (span->class_idx != class_idx)
             continue;
         remove_spare(cache, span);
-        earn(cache, span_bytes(span));
+        earn(cache, hm_span_bytes(span));
         (void)hold(cache, span); /* nobody else gives a span back that is empty */
         hm_span_swap(span);
         return span;
@@ -231,7 +229,7 @@ get_span(struct hm_tcache *cache, unsigned class_idx)
         __atomic_store_n(&span->home, cache, __ATOMIC_RELEASE);
         if (cache->missed_count[class_idx] > 0) {
             cache->missed_count[class_idx]--;
-            earn(cache, MISTAKE_WORTH * span_bytes(span));
+            earn(cache, MISTAKE_WORTH * hm_span_bytes(span));
         }
     }
     hm_store(&span->owner, cache->id);
@@ -359,6 +357,16 @@ hm_tcache_alloc_slow(struct hm_tcache *cache, unsigned class_idx)
     return take_local(cache, class_idx);
 }
 
+HM_INLINE void
+enter_room(struct hm_tcache *cache, struct hm_span *span)
+{
+    struct hm_list *room = &cache->room[span->class_idx];
+
+    hm_list_unlink(&span->link);
+    hm_list_add_after(cache->owned_count[span->class_idx] < MANY_COUNT ? room->prev : room,
+                      &span->link);
+}
+
 static void
 release_span(struct hm_tcache *cache, struct hm_span *span)
 {
@@ -419,7 +427,7 @@ static HM_NOINLINE void
 release_empty(struct hm_tcache *cache, struct hm_span *span)
 {
     int saved_errno = errno;
-    size_t len_bytes = span_bytes(span);
+    size_t len_bytes = hm_span_bytes(span);
 
     cache->credit_bytes -= len_bytes < cache->credit_bytes ? len_bytes : cache->credit_bytes;
     hm_list_unlink(&span->link);
@@ -438,12 +446,10 @@ hm_tcache_resort(struct hm_tcache *cache, struct hm_span *span)
 {
     if (cache->current[span->class_idx] == span)
         return;
-    if (hm_load(&span->alarm) == 0) {
+    if (hm_load(&span->alarm) == 0)
         release_empty(cache, span);
-    } else {
-        hm_list_del(&span->link);
-        hm_list_add_last(&cache->room[span->class_idx], &span->link);
-    }
+    else
+        enter_room(cache, span);
 }
 
 /* Every carved slot of a current span is free when its alarm goes off, or some would be ready: they
@@ -455,8 +461,7 @@ hm_tcache_alarm(struct hm_span *span)
 
     if (HM_LIKELY(span->hidden != 0)) {
         hm_span_unhide(span, 0);
-        hm_list_unlink(&span->link);
-        hm_list_add_last(&cache->room[span->class_idx], &span->link);
+        enter_room(cache, span);
         if (HM_UNLIKELY(hm_remote_recount(span) != 0))
             hm_remote_settle(cache, span);
     } else if (cache->current[span->class_idx] == span) {

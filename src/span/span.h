@@ -122,6 +122,13 @@ hm_span_pop(struct hm_span *span)
     return slot;
 }
 
+/* Length of a span of slots, or of a block. */
+HM_INLINE size_t
+hm_span_bytes(const struct hm_span *span)
+{
+    return span->end_addr - span->base;
+}
+
 /* Whether a slot starts at `addr`, an address in a page of the run. */
 HM_INLINE bool
 hm_span_has_slot(const struct hm_span *span, uintptr_t addr)

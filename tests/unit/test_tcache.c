@@ -132,6 +132,34 @@ Test(tcache, a_full_span_comes_back_when_enough_of_it_is_free)
     cr_assert_eq(rig.heap.span_count, 2, "before a new one is made");
 }
 
+/* Where spans are many, those that have much room are left to empty. */
+Test(tcache, of_many_spans_the_fullest_serves_first)
+{
+    enum { COUNT = 4096, SIZE = 8192 };
+    static uintptr_t addrs[COUNT];
+    unsigned class_idx = hm_class_of(SIZE);
+    struct hm_span *first = NULL;
+    int freed = 0;
+
+    for (int i = 0; i < COUNT; i++)
+        addrs[i] = alloc(SIZE);
+    for (int i = 0; i < COUNT; i++) {
+        struct hm_span *span = span_at(addrs[i]);
+
+        /* All but one of the first ones, which wait longest, and a few of each that follows. */
+        if (span->slot_count != 16 || i % 16 > (freed < 64 ? 14 : 3))
+            continue;
+        rig_free(&rig, cache, addrs[i]);
+        freed++;
+        first = first == NULL ? span : first;
+    }
+    cr_assert_eq(cache->room[class_idx].prev, &first->link);
+    cr_assert_geq(cache->owned_count[class_idx], 64);
+    for (int i = 0; i < 100; i++)
+        cr_assert_neq(alloc(SIZE), 0);
+    cr_assert_eq(cache->room[class_idx].prev, &first->link, "it may empty");
+}
+
 /* Before a thread gets a new span, it looks for the few free slots of full ones. */
 Test(tcache, a_full_span_with_one_free_slot_is_found)
 {
