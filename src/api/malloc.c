@@ -16,6 +16,7 @@
 #include "api/names.h"
 #include "api/process.h"
 #include "api/sized.h"
+#include "cache/mixing.h"
 #include "span/large.h"
 
 #define ALIGN_MIN_BYTES ((size_t)16)
@@ -76,10 +77,8 @@ fill_freed(struct hm_span *span, uintptr_t addr)
 {
     unsigned char perturb = hm_load(&hm_process.perturb);
 
-    if (HM_UNLIKELY(perturb != 0)
-        && (span->kind == HM_SPAN_SLOTS ? hm_span_is_live(span, addr)
-                                        : span->kind == HM_SPAN_RUN && addr == span->base))
-        memset((void *)addr, perturb, span->slot_bytes);
+    if (HM_UNLIKELY(perturb != 0) && span->kind != HM_SPAN_MAPPED && hm_span_has_block(span, addr))
+        memset((void *)addr, perturb, hm_span_room(span, addr));
 }
 
 /* A block over the size classes, as malloc wants it. Next on the allocation walk:
@@ -183,6 +182,8 @@ free_slow(uintptr_t addr, struct hm_span *span)
         free_foreign(addr);
     else if (span->kind == HM_SPAN_SLOTS)
         hm_tcache_free_slow(&hm_process.pool, hm_thread_cache, span, addr);
+    else if (span->kind == HM_SPAN_MIXED)
+        hm_mixing_free(&hm_process.pool, span, addr);
     else
         hm_large_free(&hm_process.heap, span, addr);
     errno = saved_errno;
@@ -226,7 +227,7 @@ static HM_NOINLINE void
 free_checked(uintptr_t addr, struct hm_span *span, size_t size_bytes)
 {
     if (size_bytes > HM_SMALL_MAX_BYTES
-        || hm_class_bytes(hm_class_of(size_bytes)) != span->slot_bytes)
+        || hm_class_bytes(hm_class_of(size_bytes)) != hm_span_room(span, addr))
         hm_sized_check(span, addr, size_bytes, ALIGN_MIN_BYTES, false);
     free_near(addr, span);
 }
@@ -294,8 +295,7 @@ span_of(uintptr_t addr, const char *call)
 {
     struct hm_span *span = hm_pagemap_get(&hm_process.heap.pagemap, addr);
 
-    if (span != NULL
-        && (span->kind == HM_SPAN_SLOTS ? !hm_span_is_live(span, addr) : addr != span->base))
+    if (span != NULL && !hm_span_has_block(span, addr))
         hm_span_misuse(span, addr, call);
     return span;
 }
@@ -306,7 +306,7 @@ static void *
 move_block(const struct hm_span *span, void *ptr, size_t old_bytes, size_t new_bytes)
 {
     int saved_errno = errno;
-    bool has_grown = span->kind != HM_SPAN_SLOTS && new_bytes > old_bytes;
+    bool has_grown = hm_span_is_large(span) && new_bytes > old_bytes;
     void *mem
         = has_grown ? fill_new(
               hm_large_alloc_grown(&hm_process.heap, new_bytes, new_bytes - old_bytes), new_bytes)
@@ -360,10 +360,10 @@ move_large(struct hm_span *span, void *ptr, size_t new_bytes)
 
 /* Whether a block in a slot may stay there. One that shrinks never becomes direct. */
 static bool
-fits_slot(const struct hm_span *span, size_t size_bytes)
+fits_slot(size_t room_bytes, size_t size_bytes)
 {
-    return size_bytes <= span->slot_bytes
-           && (size_bytes >= span->slot_bytes / 2 || hm_class_of(size_bytes) == span->class_idx
+    return size_bytes <= room_bytes
+           && (size_bytes >= room_bytes / 2 || hm_class_of(size_bytes) == hm_class_of(room_bytes)
                || hm_cutoff_is_direct(&hm_process.heap.cutoff, size_bytes, ALIGN_MIN_BYTES));
 }
 
@@ -385,9 +385,9 @@ realloc(void *ptr, size_t size)
     span = span_of(addr, "realloc()");
     if (HM_UNLIKELY(span == NULL))
         return realloc_foreign(addr, size);
-    room_bytes = span->slot_bytes;
-    if (span->kind == HM_SPAN_SLOTS) {
-        if (fits_slot(span, size))
+    room_bytes = hm_span_room(span, addr);
+    if (!hm_span_is_large(span)) {
+        if (fits_slot(room_bytes, size))
             return ptr;
     } else {
         int saved_errno = errno;
@@ -488,7 +488,7 @@ malloc_usable_size(void *ptr)
         return 0;
     span = span_of((uintptr_t)ptr, "malloc_usable_size()");
     if (HM_LIKELY(span != NULL))
-        return span->slot_bytes;
+        return hm_span_room(span, (uintptr_t)ptr);
     room_bytes = foreign_block((uintptr_t)ptr, "malloc_usable_size()").room_bytes;
     errno = saved_errno;
     return room_bytes;

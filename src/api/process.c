@@ -27,6 +27,7 @@
 #endif
 
 #include "api/purger.h"
+#include "cache/mixing.h"
 #include "heap/rejoin.h"
 #include "stats/print.h"
 
@@ -268,6 +269,7 @@ hm_process_attach(void)
     cache = hm_tcache_acquire(&hm_process.pool, fast_id());
     if (cache == NULL)
         return NULL;
+    hm_mixing_start(cache);
     hm_thread_cache = cache;
     configure();
     watch_thread(cache);

@@ -15,7 +15,7 @@ room_for(const struct hm_span *span, size_t size_bytes, size_t align_bytes)
     const struct hm_geom *geom = &hm_process.heap.geom;
     unsigned class_idx = HM_CLASS_COUNT;
 
-    if (span->kind != HM_SPAN_SLOTS)
+    if (hm_span_is_large(span))
         return hm_pages_to_bytes(geom, hm_bytes_to_pages_up(geom, size_bytes + (size_bytes == 0)));
     if (align_bytes <= hm_page_bytes(geom))
         class_idx = hm_class_of_aligned(size_bytes, align_bytes);
@@ -25,10 +25,9 @@ room_for(const struct hm_span *span, size_t size_bytes, size_t align_bytes)
 /* libstdc++'s aligned operators, which take over when memory is short, round the size up to the
  * alignment; ours do not. */
 static bool
-is_right(const struct hm_span *span, size_t size_bytes, size_t align_bytes, bool may_be_resized)
+is_right(const struct hm_span *span, size_t room_bytes, size_t size_bytes, size_t align_bytes,
+         bool may_be_resized)
 {
-    size_t room_bytes = span->slot_bytes;
-
     if (size_bytes > room_bytes)
         return false;
     if (may_be_resized && size_bytes >= room_bytes / 2)
@@ -45,6 +44,7 @@ hm_sized_check(const struct hm_span *span, uintptr_t addr, size_t size_bytes, si
 
     while (pow2_bytes < align_bytes && pow2_bytes <= SIZE_MAX / 2)
         pow2_bytes *= 2;
-    if ((addr & (pow2_bytes - 1)) != 0 || !is_right(span, size_bytes, pow2_bytes, may_be_resized))
+    if ((addr & (pow2_bytes - 1)) != 0
+        || !is_right(span, hm_span_room(span, addr), size_bytes, pow2_bytes, may_be_resized))
         (void)__atomic_fetch_add(&hm_process.sized_free_mismatch_count, 1, __ATOMIC_RELAXED);
 }

@@ -3,7 +3,7 @@
  *
  * Idea        When no slot is ready: the freed ones of the span, its next page, another span with
  *             room, a full one with a few free slots, a span that a dead thread left behind, a new
- *             one - in this order, cheapest first.
+ *             one - in this order, cheapest first. A thread's first blocks: cache/mixing.h.
  *             An empty span goes back, unless experience speaks against it: each span that the
  *             thread makes after it gave one of the class back is a mistake that we pay for, and
  *             earns credit; each that falls empty costs some. So a thread that takes and frees the
@@ -13,6 +13,7 @@
 
 #include <errno.h>
 
+#include "cache/mixing.h"
 #include "cache/remote.h"
 #include "cache/thread.h"
 #include "heap/heal.h"
@@ -42,25 +43,6 @@ const struct hm_tcache hm_tcache_empty = {
     .by_class = { [0 ... HM_CLASS_COUNT - 1] = NONE },
     .current = { [0 ... HM_CLASS_COUNT - 1] = NONE },
 };
-
-void
-hm_tcache_clear(struct hm_tcache *cache)
-{
-    for (unsigned i = 0; i < HM_BY_SIZE_COUNT; i++)
-        cache->by_size[i] = NONE;
-    for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
-        cache->by_class[i] = NONE;
-        cache->current[i] = NONE;
-        cache->owned_count[i] = 0;
-        hm_list_init(&cache->room[i]);
-        hm_list_init(&cache->full[i]);
-        cache->missed_count[i] = 0;
-    }
-    hm_list_init(&cache->spares);
-    cache->spare_bytes = 0;
-    cache->spare_count = 0;
-    cache->credit_bytes = 0;
-}
 
 HM_INLINE void
 set_current(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
@@ -271,6 +253,15 @@ take_from_new(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span)
     return span != NULL ? take_slot(span) : NULL;
 }
 
+/* The class has no span, as far as is known. */
+static void *
+take_first(struct hm_tcache *cache, unsigned class_idx)
+{
+    void *mem = hm_mixing_alloc(cache, class_idx);
+
+    return mem != NULL ? mem : take_from_new(cache, class_idx, NONE);
+}
+
 /* Take from another span than the current one, `span`, which has few freed slots or none, and no
  * page that was never used. */
 static HM_NOINLINE void *
@@ -299,7 +290,7 @@ take_from_next(struct hm_tcache *cache, unsigned class_idx, struct hm_span *span
         if (HM_LIKELY(hm_span_refill(span, cache->pool->heap)))
             return take_slot(span);
     }
-    return take_from_new(cache, class_idx, span);
+    return span == NONE ? take_first(cache, class_idx) : take_from_new(cache, class_idx, span);
 }
 
 static HM_NOINLINE void *
@@ -400,10 +391,9 @@ hm_tcache_let_go(struct hm_tcache *cache, unsigned class_idx)
         hm_remote_settle(cache, span);
 }
 
-/* A current span stays when its last block goes, so that a program that takes and frees one block
- * in turn does not come here each time. But a program that frees much would leave an empty span in
- * each class, each perhaps the last in its huge page: with each span that is released, one class
- * lets its current span go. */
+/* A current span stays when its last block goes, lest one block taken and freed in turn lead here
+ * each time. But who frees much would leave an empty span in each class, each perhaps the last in
+ * its huge page: with each span that is released, some classes let their current span go. */
 static void
 sweep(struct hm_tcache *cache)
 {
@@ -411,6 +401,7 @@ sweep(struct hm_tcache *cache)
         hm_tcache_let_go(cache, cache->sweep_idx);
         cache->sweep_idx = (cache->sweep_idx + 1) % HM_CLASS_COUNT;
     }
+    hm_mixing_trim(cache);
 }
 
 static void
@@ -492,6 +483,7 @@ hm_tcache_free_slow(struct hm_pool *pool, struct hm_tcache *cache, struct hm_spa
 void
 hm_tcache_trim(struct hm_tcache *cache)
 {
+    hm_mixing_trim(cache);
     hm_remote_collect(cache);
     for (unsigned i = 0; i < HM_CLASS_COUNT; i++)
         hm_tcache_let_go(cache, i);

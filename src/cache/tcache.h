@@ -19,7 +19,7 @@
 #ifndef HM_CACHE_TCACHE_H
 #define HM_CACHE_TCACHE_H
 
-#include "span/span.h"
+#include "span/mixed.h"
 
 /* Requests up to here find their span by one table look-up, without computing the class. */
 #define HM_BY_SIZE_MAX_BYTES ((size_t)1024)
@@ -35,6 +35,8 @@ struct hm_tcache {
     struct hm_list room[HM_CLASS_COUNT];  /* spans with enough free slots, not current */
     struct hm_list full[HM_CLASS_COUNT];  /* spans with few or none, the latest first */
     uint32_t owned_count[HM_CLASS_COUNT]; /* spans of the class */
+    struct hm_span *mixed;                /* where first blocks lie, or NULL (cache/mixing.h) */
+    uint8_t mixed_left[HM_MIXED_CLASSES]; /* units of 16 bytes that the class may take there */
     uint32_t open_count;                  /* classes from here on are closed to malloc */
     unsigned sweep_idx;                   /* the class whose current span is next to be let go */
     struct hm_list spares;                /* empty spans, the latest first */

@@ -10,6 +10,7 @@
  */
 #include "cache/thread.h"
 
+#include "cache/mixing.h"
 #include "cache/remote.h"
 #include "heap/nodes.h"
 
@@ -22,6 +23,29 @@ hm_pool_init(struct hm_pool *pool, struct hm_heap *heap)
     *pool = (struct hm_pool){ .heap = heap, .open_count = HM_CLASS_COUNT };
     for (unsigned i = 0; i < HM_CLASS_COUNT; i++)
         hm_list_init(&pool->orphans[i]);
+    hm_list_init(&pool->mixed);
+}
+
+void
+hm_tcache_clear(struct hm_tcache *cache)
+{
+    struct hm_span *none = (struct hm_span *)(uintptr_t)&hm_span_none;
+
+    for (unsigned i = 0; i < HM_BY_SIZE_COUNT; i++)
+        cache->by_size[i] = none;
+    for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
+        cache->by_class[i] = none;
+        cache->current[i] = none;
+        cache->owned_count[i] = 0;
+        hm_list_init(&cache->room[i]);
+        hm_list_init(&cache->full[i]);
+        cache->missed_count[i] = 0;
+    }
+    hm_mixing_clear(cache);
+    hm_list_init(&cache->spares);
+    cache->spare_bytes = 0;
+    cache->spare_count = 0;
+    cache->credit_bytes = 0;
 }
 
 struct hm_tcache *
@@ -114,6 +138,7 @@ hm_tcache_retire(struct hm_tcache *cache)
         orphan_list(pool, &cache->full[i]);
     }
     orphan_list(pool, &cache->spares);
+    hm_mixing_retire(cache);
     hm_tcache_clear(cache);
     /* Who announces a span from now on sees the mark; what was announced before, reroute finds.
      * Pairs with announce (remote.c). */
@@ -330,6 +355,8 @@ hm_pool_after_fork(struct hm_pool *pool, struct hm_tcache *self)
         struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
 
         link = link->next;
+        if (span->kind == HM_SPAN_MIXED)
+            hm_mixing_after_fork(pool, self, span);
         if (span->kind != HM_SPAN_SLOTS)
             continue;
         if ((hm_load(&span->remote_state) & HM_REMOTE_CLAIMED) != 0)

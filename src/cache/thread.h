@@ -11,6 +11,7 @@ struct hm_pool {
     struct hm_tcache *caches;               /* every cache ever made; heap->lock */
     struct hm_tcache *idle;                 /* those without a thread; heap->lock */
     struct hm_list orphans[HM_CLASS_COUNT]; /* spans of ended threads; heap->lock */
+    struct hm_list mixed;                   /* mixed spans that nobody holds; heap->lock */
     size_t orphan_count;                    /* in all lists; atomic, written under heap->lock */
     uint32_t open_count;                    /* for new caches: see hm_tcache_close; heap->lock */
     uint32_t cache_count;                   /* caches ever made; heap->lock */

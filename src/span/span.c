@@ -3,6 +3,7 @@
 #include "span/span.h"
 
 #include "base/fmt.h"
+#include "span/mixed.h"
 
 /* --- slots ------------------------------------------------------------------------------------ */
 
@@ -94,11 +95,13 @@ hm_span_damaged(const struct hm_span *span, uintptr_t addr, const char *call)
     char why[160];
     struct hm_fmt what_out = hm_fmt_init(what, sizeof(what), -1);
     struct hm_fmt out = hm_fmt_init(why, sizeof(why), -1);
+    uintptr_t start;
 
     hm_fmt_str(&what_out, call);
     hm_fmt_str(&what_out, ": damaged free block");
     hm_fmt_str(&out, "a block of size class ");
-    hm_fmt_u64(&out, span->slot_bytes);
+    hm_fmt_u64(&out,
+               span->kind == HM_SPAN_MIXED ? hm_mixed_find(span, addr, &start) : span->slot_bytes);
     hm_fmt_str(&out, " was written to after free(), or beyond the end of the block before it");
     hm_fail(what, addr, why);
 }
@@ -210,24 +213,41 @@ hm_span_mend(struct hm_span *span, struct hm_heap *heap)
 
 /* "it points 8 bytes into a block of size 64" */
 static void
+put_place_in(struct hm_fmt *out, uintptr_t addr, uintptr_t start, size_t size_bytes)
+{
+    hm_fmt_str(out, "it points ");
+    hm_fmt_hex(out, addr - start);
+    hm_fmt_str(out, " bytes into a block of size ");
+    hm_fmt_u64(out, size_bytes);
+    hm_fmt_str(out, "; pass what malloc returned");
+}
+
+static void
 put_place(struct hm_fmt *out, const struct hm_span *span, uintptr_t addr)
 {
     uint64_t before_bytes = (span->end_addr - addr) % span->slot_bytes;
     uintptr_t first_addr = hm_span_slot_addr(span, span->slot_count - 1);
 
-    hm_fmt_str(out, "it points ");
     if (span->kind != HM_SPAN_SLOTS) {
-        hm_fmt_hex(out, addr - span->base);
-        hm_fmt_str(out, " bytes into a block of size ");
-    } else if (addr < first_addr) {
+        put_place_in(out, addr, span->base, span->slot_bytes);
+    } else if (addr >= first_addr) {
+        put_place_in(out, addr, addr + before_bytes - span->slot_bytes, span->slot_bytes);
+    } else {
+        hm_fmt_str(out, "it points ");
         hm_fmt_hex(out, first_addr - addr);
         hm_fmt_str(out, " bytes before the first block of size ");
-    } else {
-        hm_fmt_hex(out, span->slot_bytes - before_bytes);
-        hm_fmt_str(out, " bytes into a block of size ");
+        hm_fmt_u64(out, span->slot_bytes);
+        hm_fmt_str(out, "; pass what malloc returned");
     }
-    hm_fmt_u64(out, span->slot_bytes);
-    hm_fmt_str(out, "; pass what malloc returned");
+}
+
+static void
+put_place_mixed(struct hm_fmt *out, uintptr_t addr, uintptr_t start, size_t size_bytes)
+{
+    if (size_bytes != 0)
+        put_place_in(out, addr, start, size_bytes);
+    else
+        hm_fmt_str(out, "no live block starts there; pass what malloc returned");
 }
 
 void
@@ -237,16 +257,25 @@ hm_span_misuse(struct hm_span *span, uintptr_t addr, const char *call)
     char why[160];
     struct hm_fmt what_out = hm_fmt_init(what, sizeof(what), -1);
     struct hm_fmt why_out = hm_fmt_init(why, sizeof(why), -1);
+    size_t size_bytes = span->slot_bytes;
+    uintptr_t start = 0;
 
     hm_fmt_str(&what_out, call);
-    if (span->kind == HM_SPAN_SLOTS && hm_span_slot_idx(span, addr) < span->slot_count) {
+    if (span->kind == HM_SPAN_MIXED)
+        size_bytes = hm_mixed_find(span, addr, &start);
+    else if (span->kind == HM_SPAN_SLOTS && hm_span_slot_idx(span, addr) < span->slot_count)
+        start = addr;
+    if (start == addr) {
         hm_fmt_str(&what_out, call[0] == 'f' ? ": double free of" : ": freed block");
         hm_fmt_str(&why_out, "this block of size class ");
-        hm_fmt_u64(&why_out, span->slot_bytes);
+        hm_fmt_u64(&why_out, size_bytes);
         hm_fmt_str(&why_out, " is free already, or was never handed out");
     } else {
         hm_fmt_str(&what_out, ": invalid pointer");
-        put_place(&why_out, span, addr);
+        if (span->kind == HM_SPAN_MIXED)
+            put_place_mixed(&why_out, addr, start, size_bytes);
+        else
+            put_place(&why_out, span, addr);
     }
     hm_fail(what, addr, why);
 }

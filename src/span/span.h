@@ -45,6 +45,7 @@ enum hm_span_kind {
     HM_SPAN_SLOTS,  /* slots of one size class */
     HM_SPAN_RUN,    /* one block on a run of the page heap */
     HM_SPAN_MAPPED, /* one block with a mapping of its own */
+    HM_SPAN_MIXED,  /* blocks of many classes: span/mixed.h */
 };
 
 /* What a free slot holds. */

@@ -140,6 +140,7 @@ hm_stats_print_text(const struct hm_stats *stats, struct hm_fmt *out)
     put_size_row(out, "in them", stats->direct_bytes, "");
     put_size_row(out, "cutoff", stats->cutoff_bytes, "");
     put_count_row(out, "spans of slots", stats->span_count[HM_SPAN_SLOTS], "");
+    put_count_row(out, "mixed spans", stats->span_count[HM_SPAN_MIXED], "  of all small sizes");
     put_count_row(out, "large blocks", stats->span_count[HM_SPAN_RUN], "  on runs of pages");
     put_count_row(out, "mapped blocks", stats->span_count[HM_SPAN_MAPPED], "  on their own");
     put_size_row(out, "kept empty", stats->kept_bytes, "  for the next requests, at most");
@@ -229,6 +230,7 @@ hm_stats_print_json(const struct hm_stats *stats, uint64_t pid, struct hm_fmt *o
     put_member(out, "cutoff_bytes", stats->cutoff_bytes);
     put_object(out, "span_count");
     put_entry(out, "slots", stats->span_count[HM_SPAN_SLOTS], true);
+    put_entry(out, "mixed", stats->span_count[HM_SPAN_MIXED], false);
     put_entry(out, "run", stats->span_count[HM_SPAN_RUN], false);
     put_entry(out, "mapped", stats->span_count[HM_SPAN_MAPPED], false);
     hm_fmt_str(out, " }");

@@ -24,6 +24,15 @@ add_spans(struct hm_heap *heap, struct hm_stats *stats)
             stats->fresh_slot_bytes += (span->slot_count - carved) * span->slot_bytes;
             continue;
         }
+        if (span->kind == HM_SPAN_MIXED) {
+            size_t live_bytes = hm_mixed_live_bytes(span);
+            size_t issued_bytes = (size_t)hm_load(&span->carved) << span->class_idx;
+
+            stats->live_bytes += live_bytes;
+            stats->free_slot_bytes += issued_bytes > live_bytes ? issued_bytes - live_bytes : 0;
+            stats->fresh_slot_bytes += span->end_addr - span->base - issued_bytes;
+            continue;
+        }
         stats->live_bytes += span->slot_bytes;
         if (span->charge.mapped_bytes != 0)
             stats->direct_page_bytes += span->slot_bytes;

@@ -13,7 +13,7 @@ struct hm_stats {
     uint64_t free_slot_bytes;   /* of that, in slots that were handed out before and are free */
     uint64_t fresh_slot_bytes;  /* and in slots that were never handed out yet */
     uint64_t free_page_bytes;   /* free pages of regions in use that have memory */
-    uint64_t span_count[4];     /* by enum hm_span_kind */
+    uint64_t span_count[5];     /* by enum hm_span_kind */
     uint64_t direct_count;      /* live direct blocks */
     uint64_t direct_bytes;      /* as glibc would have mapped them */
     uint64_t direct_page_bytes; /* pages that hold them */

@@ -124,6 +124,22 @@ static const struct call *current_call;
 
 /* --- for the scenarios ------------------------------------------------------------------------ */
 
+bool has_spans;
+
+#undef block
+void *
+block_in_span(size_t size)
+{
+    static __thread size_t ready_size;
+
+    if (has_spans && size != ready_size && size <= SHARED_MAX) {
+        ready_size = size;
+        for (size_t i = 0; i < SHARED_MAX / size; i++)
+            (void)block(size);
+    }
+    return block(size);
+}
+
 void
 release(void *ptr)
 {
@@ -308,8 +324,8 @@ tell_missed(const struct scenario *scenario, size_t size, unsigned step, int sta
 {
     if (is_info)
         return;
-    printf("MISSED: %s, size %zu, variant %u, by %s of %#lx: ", scenario->name, size, step,
-           current_call->name, (unsigned long)expected->addr);
+    printf("MISSED: %s, size %zu (%d), variant %u, by %s of %#lx: ", scenario->name, size,
+           has_spans, step, current_call->name, (unsigned long)expected->addr);
     if (WIFSIGNALED(status))
         printf("ended by signal %d; stderr: %s\n", WTERMSIG(status), line);
     else
@@ -417,8 +433,13 @@ run_call(const struct scenario *scenario, const struct call *call, size_t size, 
         memcpy(&named, &symbol, sizeof(named));
     }
     current_call = call;
-    for (unsigned step = 0; step < scenario->step_count; step++)
+    for (unsigned step = 0; step < scenario->step_count; step++) {
+        has_spans = scenario->sizes == ONCE && step % 2 != 0;
         run_case(scenario, size, step, tally);
+        has_spans = true;
+        if (scenario->sizes != ONCE && size <= SHARED_MAX)
+            run_case(scenario, size, step, tally);
+    }
 }
 
 static void
@@ -466,8 +487,7 @@ main(int argc, char **argv)
     is_info = argc > 1 && strcmp(argv[1], "info") == 0;
     /* line buffered: a child must not inherit text that it would write once more */
     (void)setvbuf(stdout, out_buf, _IOLBF, sizeof(out_buf));
-    expected
-        = mmap(NULL, sizeof(*expected), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    expected = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     err_fd = memfd_create("stderr", 0);
     if (expected == MAP_FAILED || err_fd < 0)
         return BROKEN;

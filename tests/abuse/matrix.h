@@ -43,6 +43,15 @@ struct expected {
 
 extern struct expected *expected;
 
+/* The first blocks of a thread, up to SHARED_MAX bytes of a size, lie among those of other sizes.
+ * If has_spans is true, each thread takes these before a scenario gets one, which then lies in a
+ * span of its size. */
+#define SHARED_MAX ((size_t)2048)
+extern bool has_spans;
+
+void *block_in_span(size_t size);
+#define block block_in_span
+
 /* Release a block rightly, out of the compiler's sight. */
 void release(void *ptr);
 

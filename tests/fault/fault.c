@@ -172,6 +172,7 @@ new_thread(void)
     }
     if (cache == NULL)
         fail("a thread gets no cache after the fault was lifted");
+    hm_mixing_start(cache);
     return cache;
 }
 

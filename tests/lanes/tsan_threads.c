@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cache/mixing.h"
 #include "cache/remote.h"
 #include "heap/purge.h"
 #include "span/large.h"
@@ -100,6 +101,8 @@ give(struct hm_tcache *cache, uint64_t *block)
         return;
     if (span->kind == HM_SPAN_SLOTS)
         hm_tcache_free_slow(&pool, cache, span, addr);
+    else if (span->kind == HM_SPAN_MIXED)
+        hm_mixing_free(&pool, span, addr);
     else
         hm_large_free(&heap, span, addr);
 }
@@ -116,6 +119,8 @@ live(uint64_t *state)
 
     if (cache == NULL)
         fail("no cache for a thread");
+    if (below(state, 2) == 0)
+        hm_mixing_start(cache);
     for (size_t step = 0; step < step_count; step++) {
         uint64_t **slot = &own[below(state, OWN)];
 

@@ -255,6 +255,8 @@ do_thread(void)
         *cache = hm_tcache_acquire(&rig.pool, 0);
         if (*cache == NULL)
             fail("no memory for a thread's cache", 0);
+        if (one_in(2))
+            hm_mixing_start(*cache);
     }
 }
 
@@ -343,6 +345,8 @@ begin_round(void)
     if (one_in(4))
         rig.fake.huge_room_bytes = below(64 * HM_MIB);
     caches[0] = hm_tcache_acquire(&rig.pool, 0);
+    if (one_in(2))
+        hm_mixing_start(caches[0]);
     block_count = 0;
     live_bytes = 0;
 }

@@ -106,6 +106,8 @@ rig_free(struct rig *rig, struct hm_tcache *cache, uintptr_t addr)
         cache = (struct hm_tcache *)(uintptr_t)&hm_tcache_empty;
     if (span->kind == HM_SPAN_SLOTS)
         hm_tcache_free_slow(&rig->pool, cache, span, addr);
+    else if (span->kind == HM_SPAN_MIXED)
+        hm_mixing_free(&rig->pool, span, addr);
     else
         hm_large_free(&rig->heap, span, addr);
 }
@@ -118,8 +120,10 @@ rig_realloc(struct rig *rig, struct hm_tcache *cache, uintptr_t addr, size_t siz
 
     if (span == NULL)
         fake_space_misuse("test: realloc of no block", addr, size_bytes);
-    if (span->kind == HM_SPAN_SLOTS) {
-        if (size_bytes <= span->slot_bytes && size_bytes >= span->slot_bytes / 2)
+    if (!hm_span_is_large(span)) {
+        size_t room_bytes = hm_span_room(span, addr);
+
+        if (size_bytes <= room_bytes && size_bytes >= room_bytes / 2)
             return addr;
     } else {
         moved = (uintptr_t)hm_large_resize(&rig->heap, span, addr, size_bytes);
@@ -135,7 +139,7 @@ rig_realloc(struct rig *rig, struct hm_tcache *cache, uintptr_t addr, size_t siz
             return moved;
         }
     }
-    if (span->kind != HM_SPAN_SLOTS && size_bytes > span->slot_bytes)
+    if (hm_span_is_large(span) && size_bytes > span->slot_bytes)
         moved = (uintptr_t)hm_large_alloc_grown(&rig->heap, size_bytes,
                                                 size_bytes - span->slot_bytes);
     else
@@ -150,7 +154,7 @@ rig_usable(const struct rig *rig, uintptr_t addr)
 {
     const struct hm_span *span = hm_pagemap_get(&rig->heap.pagemap, addr);
 
-    return span != NULL ? span->slot_bytes : 0;
+    return span != NULL ? hm_span_room(span, addr) : 0;
 }
 
 /* What must hold of one span. */

@@ -9,6 +9,7 @@
 #ifndef HM_TESTS_RIG_H
 #define HM_TESTS_RIG_H
 
+#include "cache/mixing.h"
 #include "cache/thread.h"
 #include "span/large.h"
 #include "support/fake_os.h"
