@@ -151,7 +151,7 @@ is_ours(struct hm_heap *heap, uintptr_t addr)
         is_found = is_within(addr, extent->addr, extent->region_count << heap->geom.region_shift);
     for (struct hm_meta_chunk *chunk = heap->meta.chunks; chunk != NULL && !is_found;
          chunk = chunk->next)
-        is_found = is_within(addr, (uintptr_t)chunk, chunk->len_bytes);
+        is_found = is_within(addr, chunk->addr, chunk->len_bytes);
     for (struct hm_list *link = heap->spans.next;
          heap->direct_count > 0 && link != &heap->spans && !is_found; link = link->next) {
         struct hm_span *span = hm_container_of(link, struct hm_span, all_link);

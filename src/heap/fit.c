@@ -24,18 +24,19 @@ hm_fit_init(struct hm_heap *heap, struct hm_fits *out_fits)
     size_t run_count = heap->region_pages + 1;
     size_t seam_count = 2 * (size_t)heap->region_pages + 1;
 
-    out_fits->runs
-        = hm_meta_alloc(&heap->meta, run_count * sizeof(out_fits->runs[0]), sizeof(void *));
+    out_fits->runs = hm_meta_alloc_table(&heap->meta, run_count * sizeof(out_fits->runs[0]));
     out_fits->runs_map = hm_meta_alloc(&heap->meta, HM_BITMAP_WORDS(run_count) * sizeof(uint64_t),
                                        sizeof(uint64_t));
-    out_fits->seams
-        = hm_meta_alloc(&heap->meta, seam_count * sizeof(out_fits->seams[0]), sizeof(void *));
+    out_fits->seams = hm_meta_alloc_table(&heap->meta, seam_count * sizeof(out_fits->seams[0]));
     out_fits->seams_map = hm_meta_alloc(&heap->meta, HM_BITMAP_WORDS(seam_count) * sizeof(uint64_t),
                                         sizeof(uint64_t));
-    return out_fits->runs != NULL && out_fits->runs_map != NULL && out_fits->seams != NULL
-                   && out_fits->seams_map != NULL
-               ? 0
-               : -ENOMEM;
+    if (out_fits->runs == NULL || out_fits->runs_map == NULL || out_fits->seams == NULL
+        || out_fits->seams_map == NULL)
+        return -ENOMEM;
+    /* The first region is soon entered in the last page of it. Read before it is written to, as it
+     * will be then, a page costs two faults. */
+    hm_store(&out_fits->runs[run_count - 1], NULL);
+    return 0;
 }
 
 static struct hm_fits *

@@ -4,9 +4,11 @@
  * Problem     Small processes should map and touch little; large ones should not pay a call per
  *             piece.
  * Idea        The first chunk is small, later ones are larger; big tables get a mapping of their
- *             own. But a table that is there first shares the first chunk's mapping, and lies at
- *             its end: one call less, and no page for the header of a chunk. Pages become resident
- *             only when they are written.
+ *             own. But a table that is there first shares the first chunk's mapping, and lies
+ *             before it: one call less, and since the kernel maps downwards, what is touched lies
+ *             next to the libraries and shares their page tables. Pages become resident only when
+ *             they are written: so tables that are written here and there are taken from the end of
+ *             a chunk, and all else from its front.
  */
 #include "heap/meta.h"
 
@@ -23,23 +25,25 @@ hm_meta_init(struct hm_meta *meta, const struct hm_os *os)
     *meta = (struct hm_meta){ .os = os };
 }
 
-/* A chunk with room for `len_bytes` behind its header; NULL if there is no memory. */
+/* A mapping with room for `len_bytes` behind the header, and for `table_bytes`, a multiple of a
+ * cache line, before it. Returns what is behind the header; NULL if there is no memory. */
 static char *
-map_chunk(struct hm_meta *meta, size_t len_bytes)
+map_chunk(struct hm_meta *meta, size_t table_bytes, size_t len_bytes)
 {
+    size_t all_bytes = hm_align_up(table_bytes + len_bytes + HEADER_BYTES, CHUNK_ALIGN_BYTES);
     struct hm_meta_chunk *chunk;
     void *mem = NULL;
 
-    len_bytes = hm_align_up(len_bytes + HEADER_BYTES, CHUNK_ALIGN_BYTES);
-    if (meta->os->map_meta(meta->os->ctx, len_bytes, &mem) != 0)
+    if (meta->os->map_meta(meta->os->ctx, all_bytes, &mem) != 0)
         return NULL;
-    meta->os->name(meta->os->ctx, (uintptr_t)mem, len_bytes, "huma meta");
-    chunk = mem;
+    meta->os->name(meta->os->ctx, (uintptr_t)mem, all_bytes, "huma meta");
+    chunk = (struct hm_meta_chunk *)((uintptr_t)mem + table_bytes);
     chunk->next = meta->chunks;
-    chunk->len_bytes = len_bytes;
+    chunk->addr = (uintptr_t)mem;
+    chunk->len_bytes = all_bytes;
     meta->chunks = chunk;
-    meta->mapped_bytes += len_bytes;
-    return (char *)mem + HEADER_BYTES;
+    meta->mapped_bytes += all_bytes;
+    return (char *)chunk + HEADER_BYTES;
 }
 
 /* Go on in the chunk that was mapped ahead, else in a new one. */
@@ -51,7 +55,7 @@ next_chunk(struct hm_meta *meta, size_t len_bytes)
     if (mem != NULL)
         len_bytes = meta->spare_bytes;
     else
-        mem = map_chunk(meta, len_bytes);
+        mem = map_chunk(meta, 0, len_bytes);
     if (mem == NULL)
         return false;
     meta->spare = NULL;
@@ -67,19 +71,22 @@ hm_meta_prepare(struct hm_meta *meta, size_t len_bytes)
         return;
     if (len_bytes < CHUNK_BYTES - HEADER_BYTES)
         len_bytes = CHUNK_BYTES - HEADER_BYTES;
-    meta->spare = map_chunk(meta, len_bytes);
+    meta->spare = map_chunk(meta, 0, len_bytes);
     meta->spare_bytes = len_bytes;
 }
 
-/* A table at the end of the first chunk, which is made so that it has room for more. */
+/* A table before the first chunk. */
 static void *
 first_table(struct hm_meta *meta, size_t len_bytes)
 {
+    const size_t chunk_bytes = FIRST_CHUNK_BYTES - HEADER_BYTES;
+
     len_bytes = hm_align_up(len_bytes, HM_CACHE_LINE_BYTES);
-    if (!next_chunk(meta, FIRST_CHUNK_BYTES - HEADER_BYTES + len_bytes))
+    meta->next = map_chunk(meta, len_bytes, chunk_bytes);
+    if (meta->next == NULL)
         return NULL;
-    meta->left_bytes -= len_bytes;
-    return meta->next + meta->left_bytes;
+    meta->left_bytes = chunk_bytes;
+    return meta->next - HEADER_BYTES - len_bytes;
 }
 
 void *
@@ -94,7 +101,7 @@ hm_meta_alloc(struct hm_meta *meta, size_t len_bytes, size_t align_bytes)
         size_t chunk_bytes = is_first ? FIRST_CHUNK_BYTES : CHUNK_BYTES;
 
         if (len_bytes > chunk_bytes / 4)
-            return is_first ? first_table(meta, len_bytes) : map_chunk(meta, len_bytes);
+            return is_first ? first_table(meta, len_bytes) : map_chunk(meta, 0, len_bytes);
         if (!next_chunk(meta, chunk_bytes - HEADER_BYTES))
             return NULL;
         pad_bytes = 0;
@@ -105,6 +112,16 @@ hm_meta_alloc(struct hm_meta *meta, size_t len_bytes, size_t align_bytes)
     return mem;
 }
 
+void *
+hm_meta_alloc_table(struct hm_meta *meta, size_t len_bytes)
+{
+    len_bytes = hm_align_up(len_bytes, HM_CACHE_LINE_BYTES);
+    if (len_bytes > meta->left_bytes)
+        return hm_meta_alloc(meta, len_bytes, HM_CACHE_LINE_BYTES);
+    meta->left_bytes -= len_bytes;
+    return (char *)hm_align_down((uintptr_t)meta->next + meta->left_bytes, HM_CACHE_LINE_BYTES);
+}
+
 int
 hm_meta_scan(const struct hm_meta *meta, struct hm_residency *inout)
 {
@@ -112,6 +129,6 @@ hm_meta_scan(const struct hm_meta *meta, struct hm_residency *inout)
     int rc = 0;
 
     for (; chunk != NULL && rc == 0; chunk = chunk->next)
-        rc = meta->os->scan(meta->os->ctx, (uintptr_t)chunk, chunk->len_bytes, inout);
+        rc = meta->os->scan(meta->os->ctx, chunk->addr, chunk->len_bytes, inout);
     return rc;
 }

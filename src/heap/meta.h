@@ -22,9 +22,10 @@ struct hm_meta {
     size_t mapped_bytes;          /* all chunks together */
 };
 
-/* At the start of every chunk. */
+/* In every chunk: at its start, or behind the table that a mapping begins with. */
 struct hm_meta_chunk {
     struct hm_meta_chunk *next;
+    uintptr_t addr; /* of the mapping */
     size_t len_bytes;
 };
 
@@ -33,6 +34,9 @@ void hm_meta_init(struct hm_meta *meta, const struct hm_os *os);
 /* `len_bytes` zero-filled bytes aligned to `align_bytes` (a power of two up to a cache line), or
  * NULL if the kernel has no memory. */
 void *hm_meta_alloc(struct hm_meta *meta, size_t len_bytes, size_t align_bytes);
+
+/* The same for a table of which little will be touched: it lies apart from what is. */
+void *hm_meta_alloc_table(struct hm_meta *meta, size_t len_bytes);
 
 /* Map what shall hold the next `len_bytes` now, as far as it is not there: later the kernel may
  * refuse. That it does so now is of no consequence. */

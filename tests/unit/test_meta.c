@@ -70,22 +70,49 @@ Test(meta, a_table_gets_a_mapping_of_its_own)
     cr_assert_eq(meta.mapped_bytes, fake.meta_bytes);
 }
 
-/* A table that comes first lies in the first chunk, behind what follows it. */
+/* A table that comes first lies in the mapping of the first chunk, before it. */
 Test(meta, the_first_table_shares_the_first_chunk)
 {
     char *table = hm_meta_alloc(&meta, 4 * HM_MIB, 64);
     char *first = hm_meta_alloc(&meta, 100, 64);
     char *piece = first;
+    char *last = first;
 
     cr_assert_not_null(table);
     cr_assert_eq((uintptr_t)table % 64, 0);
     memset(table, 1, 4 * HM_MIB);
     while (fake.call_count[FAKE_MAP_META] == 1) {
         cr_assert_eq(piece[0], 0);
-        cr_assert(piece + 100 <= table);
+        cr_assert(piece >= table + 4 * HM_MIB);
+        last = piece;
         piece = hm_meta_alloc(&meta, 100, 64);
     }
-    cr_assert_gt((size_t)(table - first), 100 * HM_KIB, "there is room for more");
+    cr_assert_gt((size_t)(last - first), 100 * HM_KIB, "there is room for more");
+    cr_assert_eq(meta.mapped_bytes, fake.meta_bytes);
+}
+
+/* What is touched lies together, what is not lies at the other end. */
+Test(meta, tables_come_from_the_end)
+{
+    char *first = hm_meta_alloc(&meta, 100, 64);
+    char *table = hm_meta_alloc_table(&meta, 10000);
+    char *other = hm_meta_alloc_table(&meta, 5001);
+    char *piece = hm_meta_alloc(&meta, 100, 64);
+
+    cr_assert_eq(piece - first, 128);
+    cr_assert_gt(table - first, 100000);
+    cr_assert_eq((uintptr_t)table % 64, 0);
+    cr_assert_eq((uintptr_t)other % 64, 0);
+    cr_assert(other + 5001 <= table);
+    memset(table, 1, 10000);
+    memset(other, 1, 5001);
+    while (fake.call_count[FAKE_MAP_META] == 1) {
+        cr_assert_eq(piece[0], 0, "nothing overlaps");
+        cr_assert(piece + 100 <= other);
+        piece = hm_meta_alloc(&meta, 100, 64);
+    }
+    cr_assert_not_null(hm_meta_alloc_table(&meta, 40 * HM_KIB), "also where a chunk has no room");
+    cr_assert_not_null(hm_meta_alloc_table(&meta, 2 * HM_MIB));
     cr_assert_eq(meta.mapped_bytes, fake.meta_bytes);
 }
 
