@@ -86,27 +86,35 @@ hm_direct_unmap(struct hm_heap *heap, const struct hm_mapping *map)
     heap->discard_calls++;
 }
 
-/* Move the pages to a range of the new length. Returns 0 or a negative errno. */
+/* Move the pages to a range of the new length, which is longer. Returns 0 or a negative errno.
+ *
+ * Most kernels unmap the target before they look whether the mapping may grow: if it may not, there
+ * is a hole then, and another thread's next mapping may be in it. So the target is asked first
+ * whether as much more may be written to; and after a failure nobody touches it again, though a
+ * kernel that is short of mappings leaves it, inaccessible. */
 static int
 move(struct hm_heap *heap, const struct hm_mapping *map, size_t new_bytes, uintptr_t *out_addr)
 {
     const struct hm_os *os = heap->os;
+    size_t more_bytes = hm_align_up(new_bytes - map->len_bytes, hm_region_bytes(&heap->geom));
     uintptr_t to_addr = 0;
     int rc = os->reserve(os->ctx, new_bytes, hm_region_bytes(&heap->geom), &to_addr);
 
     if (rc != 0)
         return rc;
     if (hm_pagemap_prepare(&heap->pagemap, &heap->meta, to_addr, 1) != 0
-        || os->remap(os->ctx, map->addr, map->len_bytes, to_addr, new_bytes) != 0) {
+        || os->commit(os->ctx, to_addr, more_bytes < new_bytes ? more_bytes : new_bytes) != 0) {
         (void)os->unmap(os->ctx, to_addr, new_bytes);
         return -ENOMEM;
     }
+    if (os->remap(os->ctx, map->addr, map->len_bytes, to_addr, new_bytes) != 0)
+        return -ENOMEM;
     *out_addr = to_addr;
     return 0;
 }
 
-/* In place if that can be. It is moved only for want of room: whatever else the kernel objects to,
- * it would object to again, and some kernels only after they have unmapped the target. */
+/* In place if that can be. It is moved only to grow, and for want of room: whatever else the kernel
+ * objects to, it would object to again. */
 static int
 resize_once(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_bytes, size_t more_bytes)
 {
@@ -115,12 +123,14 @@ resize_once(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_bytes
     uintptr_t addr = inout_map->addr;
     int rc = os->remap(os->ctx, addr, inout_map->len_bytes, 0, new_bytes);
 
-    if (rc == -ENOMEM && more_bytes > 0) {
-        rc = move(heap, inout_map, new_bytes + more_bytes, &addr);
-        got_bytes = rc == 0 ? new_bytes + more_bytes : new_bytes;
+    if (new_bytes > inout_map->len_bytes) {
+        if (rc == -ENOMEM && more_bytes > 0) {
+            rc = move(heap, inout_map, new_bytes + more_bytes, &addr);
+            got_bytes = rc == 0 ? new_bytes + more_bytes : new_bytes;
+        }
+        if (rc == -ENOMEM)
+            rc = move(heap, inout_map, new_bytes, &addr);
     }
-    if (rc == -ENOMEM)
-        rc = move(heap, inout_map, new_bytes, &addr);
     if (rc != 0)
         return rc;
     heap->direct_bytes += got_bytes - inout_map->len_bytes;

@@ -125,7 +125,8 @@ struct hm_os {
     int (*unmap)(void *ctx, uintptr_t addr, size_t len_bytes);
 
     /* Resize a committed mapping. With to_addr == 0 it stays where it is or the call fails; else
-     * its pages move to to_addr, a reservation of new_bytes, and the old range is gone. */
+     * its pages move to to_addr, a reservation of new_bytes, and the old range is gone. If that
+     * fails, the reservation may be gone, and no more. */
     int (*remap)(void *ctx, uintptr_t addr, size_t old_bytes, uintptr_t to_addr, size_t new_bytes);
 
     int (*advise)(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice);

@@ -359,7 +359,9 @@ resize_mapping(struct hm_heap *heap, struct hm_span *span, size_t len_pages)
         return false;
     new_bytes = resized_bytes(heap, span, new_bytes);
     more_bytes = hm_align_down(new_bytes / MOVED_SPARE_SHARE, hm_region_bytes(&heap->geom));
-    if (new_bytes != map.len_bytes && hm_direct_resize(heap, &map, new_bytes, more_bytes) != 0)
+    /* What cannot be cut off stays, to be used when it grows again. */
+    if (new_bytes != map.len_bytes && hm_direct_resize(heap, &map, new_bytes, more_bytes) != 0
+        && new_bytes > map.len_bytes)
         return false;
     if (map.addr != span->base) {
         hm_pagemap_enter_grain(&heap->pagemap, span->base, NULL);

@@ -95,7 +95,8 @@ ask_residency(struct hm_heap *heap, struct hm_residency *sum)
         struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
 
         if (span->kind == HM_SPAN_MAPPED
-            && os->scan(os->ctx, span->base, span->slot_bytes, sum) != 0)
+            && os->scan(os->ctx, span->base, hm_pages_to_bytes(&heap->geom, span->len_pages), sum)
+                   != 0)
             return false;
     }
     return true;

@@ -160,8 +160,12 @@ remap(void *ctx, uintptr_t addr, size_t old_bytes, uintptr_t to_addr, size_t new
     };
 
     call.rc = fake_os_begin(fake, FAKE_REMAP);
-    if (call.rc != 0)
+    if (call.rc != 0) {
+        /* As kernels do that unmap the target first. */
+        if (to_addr != 0)
+            fake_space_unmap(&fake->space, to_addr, new_bytes);
         return fake_os_end(fake, call);
+    }
     if (to_addr != 0)
         fake_space_move(&fake->space, addr, old_bytes, to_addr, new_bytes);
     else if ((new_bytes > old_bytes && fake->no_room_to_grow)

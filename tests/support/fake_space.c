@@ -212,7 +212,6 @@ fake_space_unmap(struct fake_space *space, uintptr_t addr, size_t len_bytes)
 {
     struct fake_mapping *mapping
         = fake_space_find(space, addr, len_bytes, "unmap() of what was not reserved");
-
     size_t left_bytes = addr - mapping->addr;
 
     if (left_bytes + len_bytes != mapping->len_bytes
@@ -385,9 +384,10 @@ fake_space_move(struct fake_space *space, uintptr_t addr, size_t old_bytes, uint
     if (to->addr != to_addr || to->len_bytes != new_bytes)
         fake_space_misuse("remap() to a part of a mapping", to_addr, new_bytes);
     for (size_t i = 0; i < cell_count(space, new_bytes); i++)
-        if (to->cells[i] != 0)
+        if (bits_of(to->cells[i]) != NULL)
             fake_space_misuse("remap() over memory in use", to_addr, new_bytes);
     resize(space, from, new_bytes);
+    drop_cells(space, to, 0);
     free(to->cells);
     to->cells = from->cells;
     from->cells = NULL;

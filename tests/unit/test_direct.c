@@ -167,10 +167,10 @@ Test(direct, a_failed_map_leaves_nothing)
 
 Test(direct, a_failed_resize_changes_nothing)
 {
-    static const enum fake_call_kind kinds[] = { FAKE_RESERVE, FAKE_REMAP };
+    static const enum fake_call_kind kinds[] = { FAKE_RESERVE, FAKE_COMMIT, FAKE_REMAP };
 
     rig.fake.no_room_to_grow = true;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 3; i++) {
         struct hm_mapping mapping = map(64 * HM_MIB, 4096);
         struct hm_mapping before = mapping;
 
@@ -194,6 +194,37 @@ Test(direct, moves_only_for_want_of_room)
     fake_os_fail(&rig.fake, FAKE_REMAP, 1, EFAULT, false);
     cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 128 * HM_MIB, 0), -ENOMEM);
     cr_assert_eq(rig.fake.call_count[FAKE_REMAP], 1);
+    cr_assert_eq(rig.fake.call_count[FAKE_RESERVE], reserve_count);
+    hm_direct_unmap(&rig.heap, &mapping);
+}
+
+/* What is asked of the target is asked before the kernel unmaps it; after that it is not ours. */
+Test(direct, a_target_is_not_unmapped_twice)
+{
+    struct hm_mapping mapping = map(64 * HM_MIB, 4096);
+    uint64_t remap_count;
+
+    rig.fake.no_room_to_grow = true;
+    remap_count = rig.fake.call_count[FAKE_REMAP];
+    fake_os_fail(&rig.fake, FAKE_COMMIT, 1, ENOMEM, true);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 65 * HM_MIB, 0), -ENOMEM);
+    cr_assert_eq(rig.fake.call_count[FAKE_REMAP], remap_count + 1, "in place, and no more");
+    fake_os_fail(&rig.fake, FAKE_REMAP, 2, ENOMEM, false);
+    fake_os_forget(&rig.fake);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 65 * HM_MIB, 0), -ENOMEM);
+    cr_assert_eq(rig.fake.call_count[FAKE_UNMAP], 0);
+    cr_assert_eq(rig.fake.space.reserved_bytes, 64 * HM_MIB);
+    hm_direct_unmap(&rig.heap, &mapping);
+}
+
+Test(direct, shrinks_where_it_is_or_not_at_all)
+{
+    struct hm_mapping mapping = map(64 * HM_MIB, 4096);
+    uint64_t reserve_count = rig.fake.call_count[FAKE_RESERVE];
+
+    fake_os_fail(&rig.fake, FAKE_REMAP, 1, ENOMEM, false);
+    cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 32 * HM_MIB, 20 * HM_MIB), -ENOMEM);
+    cr_assert_eq(mapping.len_bytes, 64 * HM_MIB);
     cr_assert_eq(rig.fake.call_count[FAKE_RESERVE], reserve_count);
     hm_direct_unmap(&rig.heap, &mapping);
 }

@@ -237,6 +237,7 @@ Test(fake_os, remap_over_memory_in_use, .signal = SIGABRT)
 
     fake.os.reserve(&fake, 5 * REGION, REGION, &to);
     fake.os.commit(&fake, to, 5 * REGION);
+    fake_space_touch(&fake.space, to, REGION);
     fake.os.remap(&fake, base, 4 * REGION, to, 5 * REGION);
 }
 

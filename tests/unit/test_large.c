@@ -429,3 +429,17 @@ Test(large, a_refused_mapping_falls_back_to_a_run)
     cr_assert_null((void *)rig_alloc_large(&rig, 40 * HM_MIB, 4 * HM_MIB, NULL));
     hm_large_free(&rig.heap, span_at(addr), addr);
 }
+
+/* What the kernel does not take back stays, for the next growth. */
+Test(large, a_mapping_that_cannot_shrink_stays)
+{
+    uintptr_t addr = rig_alloc_large(&rig, 400 * HM_MIB, 16, NULL);
+
+    fake_os_fail(&rig.fake, FAKE_REMAP, 1, ENOMEM, false);
+    cr_assert_eq(resize(addr, 300 * HM_MIB), addr);
+    cr_assert_eq(rig_usable(&rig, addr), 300 * HM_MIB);
+    cr_assert_eq(length(addr), 400 * HM_MIB);
+    cr_assert_eq(resize(addr, 350 * HM_MIB), addr);
+    cr_assert_eq(length(addr), 400 * HM_MIB);
+    hm_large_free(&rig.heap, span_at(addr), addr);
+}

@@ -113,6 +113,17 @@ Test(stats, asks_the_kernel_only_if_told_to)
     cr_assert(!stats.has_kernel);
 }
 
+/* What the kernel would not take back when the block shrank. */
+Test(stats, asks_about_all_of_a_mapping)
+{
+    uintptr_t addr = alloc(400 * HM_MIB);
+
+    fake_os_fail(&rig.fake, FAKE_REMAP, 1, ENOMEM, false);
+    cr_assert_eq(rig_realloc(&rig, cache, addr, 300 * HM_MIB), addr);
+    hm_stats_read(&rig.pool, true, &stats);
+    cr_assert_eq(stats.kernel.resident_bytes, 400 * HM_MIB);
+}
+
 static void
 print_text(void)
 {
