@@ -117,8 +117,12 @@ def probe(allocator, launcher):
         raise Refused("%s: there is no file %s%s" % (allocator.name, allocator.path, hint))
     env = dict(os.environ)
     env.update(setting.split("=", 1) for setting in allocator.settings())
-    done = subprocess.run([launcher, "--whose"], env=env, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=30, check=False)
+    try:
+        done = subprocess.run([launcher, "--whose"], env=env, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=30, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise Refused("%s: a program under %s did not end within 30 s" % (
+            allocator.name, allocator.path)) from error
     said = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[0]
     if done.returncode != 0 or "cannot be preloaded" in said:
         raise Refused("%s: %s does not load: %s" % (

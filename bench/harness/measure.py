@@ -71,7 +71,8 @@ def derive(row):
 
 def touch_mib(workload, scale):
     """How much memory to touch before."""
-    return max(workload.least_mib, int(workload.touch_mib * min(1, scale / workload.full_at)))
+    part = min(1, scale / workload.full_at) if workload.full_at else scale
+    return max(workload.least_mib, int(workload.touch_mib * part))
 
 
 class Runner:

@@ -277,13 +277,15 @@ def markdown(result):
 
 
 def put_into(path, text):
-    """Replace what is between the two marks of a Markdown file."""
+    """Replace what is between the two marks of a Markdown file; without a text, only look."""
     with open(path, encoding="utf-8") as old:
         whole = old.read()
     head, begin, rest = whole.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError("%s: the lines '%s' and '%s' are missing" % (path, BEGIN, END))
+    if text is None:
+        return
     with open(path + ".new", "w", encoding="utf-8") as new:
         new.write(head + begin + "\n" + text + end + tail)
     os.rename(path + ".new", path)

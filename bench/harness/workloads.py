@@ -15,12 +15,12 @@ class Workload:
     program    one of bench's own, in the build folder; or None
     touch_mib  about what it needs at full size
     least_mib  about what it needs at any size
-    full_at    the scale from which on it needs all of it
+    full_at    the scale from which on it needs that and no more; None: it grows with the scale
     prepare    for real programs: (context) -> Run
     """
 
     def __init__(self, name, text, touch_mib, program=None, prepare=None, least_mib=1,
-                 full_at=1.0):
+                 full_at=None):
         self.name = name
         self.text = text
         self.touch_mib = touch_mib
@@ -117,18 +117,20 @@ def needs_jemalloc(program):
 
 
 ALL = (
-    Workload("churn-small", "16-512 B, 10^7 operations over 10^5 slots", 64, "bench_churn"),
-    Workload("churn-mixed", "16 B-1 MiB (Pareto), 10^7 operations over 10^5 slots", 160, "bench_churn"),
+    Workload("churn-small", "16-512 B, 10^7 operations over 10^5 slots", 64, "bench_churn",
+             full_at=1.0),
+    Workload("churn-mixed", "16 B-1 MiB (Pareto), 10^7 operations over 10^5 slots", 160, "bench_churn",
+             full_at=1.0),
     Workload("server", "8 threads, 10^4 slots each, handed to successor threads", 160, "bench_threads"),
-    Workload("queue", "one producer, one consumer, 64-1024 B", 32, "bench_threads"),
+    Workload("queue", "one producer, one consumer, 64-1024 B", 32, "bench_threads", full_at=1.0),
     Workload("batch", "10^5 blocks freed newest first, oldest first, at random", 160, "bench_batch"),
     Workload("large", "1-64 MiB swinging, 16 live", 800, "bench_large", least_mib=150, full_at=0.05),
     Workload("realloc", "1 MiB to 1 GiB in steps of 1 MiB", 1200, "bench_large"),
     Workload("index", "nodes of 24-1000 B, 2 GiB, 10^7 look-ups, 75 % freed, refilled", 2400,
              "bench_index"),
-    Workload("threads", "10^4 threads that allocate a little", 64, "bench_threads"),
+    Workload("threads", "10^4 threads that allocate a little", 64, "bench_threads", full_at=1.0),
     Workload("fork", "2 GiB heap, 100 forks while the parent writes", 2400, "bench_process"),
-    Workload("startup", "500 x /bin/true", 4, "bench_process"),
+    Workload("startup", "500 x /bin/true", 4, "bench_process", full_at=1.0),
     Workload("perl", "hash of 1.5 million strings", 500, prepare=perl),
     Workload("python3", "objects and JSON, PYTHONMALLOC=malloc", 500, prepare=python3),
     Workload("sqlite", "400000 rows in memory", 300, prepare=sqlite),

@@ -15,11 +15,11 @@ measure() {
     [ $rc = "$expected" ] || { cat said; fail "bench/run $*: status $rc, expected $expected"; }
 }
 
-# refused TEXT ARG...: status 2, and one line that has TEXT.
+# refused TEXT ARG...: status 2, and one line that has TEXT; with search_path, programs are from there.
 refused() {
     local text=$1 rc=0
     shift
-    "$run" --build "$builddir" "$@" >said 2>&1 || rc=$?
+    env PATH="${search_path:-$PATH}" "$run" --build "$builddir" "$@" >said 2>&1 || rc=$?
     [ $rc = 2 ] && [ "$(wc -l <said)" = 1 ] && grep -qF -- "$text" said ||
         { cat said; fail "bench/run $*: status $rc, expected 2 and one line with '$text'"; }
 }
@@ -118,6 +118,18 @@ refused "'0': expected a number from 1" --rounds 0
 refused "'much': expected a number" --scale much
 refused 'run make bench there' --build "$tmp" glibc
 refused 'there is no program /does/not/exist' --redis /does/not/exist glibc
+refused "there is no program $tmp" --redis "$tmp" glibc
+refused "'hum' is not measured; accepted: glibc" --subject hum glibc
+refused '--out: /dev/null/work: Not a directory' --out /dev/null glibc
+refused 'page.md: No such file or directory' --markdown missing/page.md glibc
+refused "broken.c: the lines '<!-- figures: begin -->'" --markdown "$srcdir/tests/bench/broken.c" glibc
 refused 'expected a result.json' --from "$tmp/page.md"
+echo '{}' >empty.json
+refused 'expected a result.json' --from empty.json
+refused 'missing.json: No such file or directory' --from missing.json
+mkdir none
+ln -s "$(python3 -c 'import sys; print(sys.executable)')" none/python3
+search_path=$tmp/none refused 'perl left out: perl is not installed' --workloads perl --out none glibc
+search_path=$tmp/none refused 'valgrind is not installed' --callgrind glibc
 refused 'unrecognized arguments: --fast' --fast
 echo "wrong arguments are refused in a line"
