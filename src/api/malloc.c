@@ -391,8 +391,13 @@ realloc(void *ptr, size_t size)
             return ptr;
     } else {
         int saved_errno = errno;
-        void *mem = hm_large_resize(&hm_process.heap, span, addr, size);
+        struct hm_rest rest;
+        void *mem = hm_large_resize(&hm_process.heap, span, addr, size, &rest);
 
+        if (rest.len_bytes > 0) {
+            memcpy((void *)rest.to_addr, (const void *)rest.from_addr, rest.len_bytes);
+            hm_large_give_rest(&hm_process.heap, &rest);
+        }
         if (mem == NULL && hm_large_must_stay(&hm_process.heap, span, size)) {
             mem = move_large(span, ptr, size);
             if (mem == NULL)

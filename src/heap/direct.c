@@ -19,6 +19,38 @@
 #include "heap/nodes.h"
 #include "heap/rejoin.h"
 
+/* The share of a mapping that may be unused behind its block. */
+#define TAIL_SHARE 32
+
+/* ... and of one whose block shrinks: to cut it splits a huge page. */
+#define SHRUNK_TAIL_SHARE 8
+
+size_t
+hm_direct_fit_bytes(const struct hm_heap *heap, size_t len_bytes, size_t step_bytes)
+{
+    size_t whole_bytes = hm_align_up(len_bytes, hm_region_bytes(&heap->geom));
+    size_t spare_bytes = len_bytes / TAIL_SHARE;
+
+    if (spare_bytes < step_bytes)
+        spare_bytes = step_bytes;
+    return whole_bytes - len_bytes <= spare_bytes ? whole_bytes : len_bytes;
+}
+
+size_t
+hm_direct_refit_bytes(const struct hm_heap *heap, size_t len_bytes, size_t old_bytes,
+                      size_t new_bytes)
+{
+    size_t whole_bytes = hm_align_up(new_bytes, hm_region_bytes(&heap->geom));
+
+    if (new_bytes > len_bytes)
+        return hm_direct_fit_bytes(heap, new_bytes, new_bytes - old_bytes);
+    if (new_bytes >= old_bytes)
+        return len_bytes;
+    if (whole_bytes - new_bytes > new_bytes / SHRUNK_TAIL_SHARE)
+        return new_bytes;
+    return whole_bytes < len_bytes ? whole_bytes : len_bytes;
+}
+
 /* Returns 0 or a negative errno. */
 static int
 map_once(struct hm_heap *heap, size_t len_bytes, size_t align_bytes, struct hm_mapping *out_map)
@@ -44,6 +76,34 @@ map_once(struct hm_heap *heap, size_t len_bytes, size_t align_bytes, struct hm_m
     return 0;
 }
 
+static void
+enter(struct hm_heap *heap, const struct hm_mapping *map)
+{
+    heap->direct_bytes += map->len_bytes;
+    heap->direct_kind_bytes[map->kind] += map->len_bytes;
+    heap->direct_count++;
+    if (map->kind == HM_BACKING_THP)
+        hm_mapped_add(heap, map->addr, map->len_bytes);
+}
+
+int
+hm_direct_carry(struct hm_heap *heap, uintptr_t addr, size_t len_bytes, enum hm_backing_kind kind,
+                struct hm_mapping *out_map)
+{
+    const struct hm_os *os = heap->os;
+    struct hm_mapping map = { .len_bytes = len_bytes, .kind = kind };
+    int rc = os->carry(os->ctx, addr, len_bytes, hm_region_bytes(&heap->geom), &map.addr);
+
+    if (rc != 0)
+        return rc;
+    enter(heap, &map);
+    /* What a fork split of the regions is split still. */
+    if (kind == HM_BACKING_THP && heap->heal.has_suspects)
+        hm_rejoin_promoted(heap, map.addr);
+    *out_map = map;
+    return 0;
+}
+
 int
 hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
               struct hm_mapping *out_map)
@@ -59,13 +119,9 @@ hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
     if (rc != 0)
         return -ENOMEM;
     heap->os->name(heap->os->ctx, map.addr, len_bytes, "huma heap");
-    heap->direct_bytes += len_bytes;
-    heap->direct_kind_bytes[map.kind] += len_bytes;
-    heap->direct_count++;
-    if (map.kind == HM_BACKING_THP) {
-        hm_mapped_add(heap, map.addr, len_bytes);
+    enter(heap, &map);
+    if (map.kind == HM_BACKING_THP)
         hm_heal_mapped(heap, len_bytes);
-    }
     *out_map = map;
     return 0;
 }

@@ -22,11 +22,25 @@ struct hm_mapping {
     enum hm_backing_kind kind; /* asked for; a tail below a huge page is on base pages */
 };
 
+/* How long a mapping is to be for a block of `len_bytes` that grew by `step_bytes`, or is new (0).
+ * A tail that no huge page fits would lie on base pages, so it has whole regions, if what is unused
+ * of the last one is little, or another step of growth will use it. */
+size_t hm_direct_fit_bytes(const struct hm_heap *heap, size_t len_bytes, size_t step_bytes);
+
+/* The same for one of `len_bytes` whose block is resized. */
+size_t hm_direct_refit_bytes(const struct hm_heap *heap, size_t len_bytes, size_t old_bytes,
+                             size_t new_bytes);
+
 /* Map `len_bytes` (a multiple of the base page), aligned to `align_bytes` and at least to a huge
  * page. Returns 0 or -ENOMEM. Next on the allocation walk: os->reserve (os/os_map.c),
  * hm_backing_obtain (backing/backing.c). */
 int hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
                   struct hm_mapping *out_map);
+
+/* Move the pages of whole regions of the page heap, all of `kind`, into a mapping of their own.
+ * Returns 0 or a negative errno; the regions are without memory then, and still in use. */
+int hm_direct_carry(struct hm_heap *heap, uintptr_t addr, size_t len_bytes,
+                    enum hm_backing_kind kind, struct hm_mapping *out_map);
 
 /* Next on the free walk: os->unmap (os/os_map.c). */
 void hm_direct_unmap(struct hm_heap *heap, const struct hm_mapping *map);

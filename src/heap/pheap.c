@@ -359,6 +359,14 @@ hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
     hm_heal_visit(heap);
 }
 
+void
+hm_pheap_vacate(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, size_t len_pages)
+{
+    heap->used_pages -= len_pages;
+    hm_demand_note(&heap->demand, heap->used_pages);
+    hm_purge_vacated(heap, hm_pheap_free(heap, region, addr, len_pages));
+}
+
 /* --- walking ---------------------------------------------------------------------------------- */
 
 struct hm_region *

@@ -40,6 +40,10 @@ void hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t add
 size_t hm_pheap_free(struct hm_heap *heap, struct hm_region *region, uintptr_t addr,
                      size_t len_pages);
 
+/* Give whole regions back whose pages were moved elsewhere. */
+void hm_pheap_vacate(struct hm_heap *heap, struct hm_region *region, uintptr_t addr,
+                     size_t len_pages);
+
 /* How long a run to ask for, if it may be shorter than wished: before another region is opened, the
  * longest free run in those that are, if that has min_pages. */
 size_t hm_pheap_fit_pages(struct hm_heap *heap, size_t min_pages, size_t len_pages);

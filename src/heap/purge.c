@@ -109,6 +109,15 @@ close_region(struct hm_heap *heap, struct hm_region *region)
     return was_dirty_bytes;
 }
 
+void
+hm_purge_vacated(struct hm_heap *heap, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        heap->kept->dirty_pages = 0;
+        (void)close_region(heap, heap->kept);
+    }
+}
+
 /* How many empty regions may stay in any case: more if the program set a higher trim threshold. */
 static size_t
 keep_floor(const struct hm_heap *heap)

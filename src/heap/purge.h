@@ -20,6 +20,9 @@ hm_purge_lower(struct hm_heap *heap, size_t len_pages)
         heap->huge_idle_pages = heap->huge_free_pages;
 }
 
+/* The `count` regions that became empty last are without memory. */
+void hm_purge_vacated(struct hm_heap *heap, size_t count);
+
 /* After pages were given back: return what exceeds the reserves. `emptied_count` regions became
  * empty. Next on the free walk: os->advise (os/os_advise.c). */
 void hm_purge_emptied(struct hm_heap *heap, size_t emptied_count);

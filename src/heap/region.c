@@ -55,6 +55,17 @@ hm_extent_range(const struct hm_extent *extent, const struct hm_geom *geom, size
     return range;
 }
 
+enum hm_backing_kind
+hm_extent_backing(const struct hm_extent *extent, size_t from_idx, size_t to_idx)
+{
+    uint8_t kind = hm_extent_region(extent, from_idx)->backing;
+
+    while (++from_idx < to_idx)
+        if (hm_extent_region(extent, from_idx)->backing != kind)
+            return HM_BACKING_KINDS;
+    return (enum hm_backing_kind)kind;
+}
+
 void
 hm_extent_note(struct hm_extent *extent, const struct hm_range *range, size_t to_idx,
                bool is_opened)

@@ -98,6 +98,11 @@ void hm_extent_place(struct hm_extent *extent, const struct hm_geom *geom, uintp
 struct hm_range hm_extent_range(const struct hm_extent *extent, const struct hm_geom *geom,
                                 size_t from_idx, size_t to_idx);
 
+/* The backing of the regions [from_idx, to_idx), none of them closed; HM_BACKING_KINDS: not all
+ * have the same. */
+enum hm_backing_kind hm_extent_backing(const struct hm_extent *extent, size_t from_idx,
+                                       size_t to_idx);
+
 /* Note what became of such a range. */
 void hm_extent_note(struct hm_extent *extent, const struct hm_range *range, size_t to_idx,
                     bool is_opened);

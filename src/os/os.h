@@ -129,6 +129,13 @@ struct hm_os {
      * fails, the reservation may be gone, and no more. */
     int (*remap)(void *ctx, uintptr_t addr, size_t old_bytes, uintptr_t to_addr, size_t new_bytes);
 
+    /* Move the pages of a part of committed memory, if it is one mapping, to a new one of their own
+     * (Linux 5.7). What they leave is as before, without memory. Refused where that would unlock
+     * memory that the program has locked.
+     *   align_bytes  both ends of the range are multiples of it; the new address nearly always */
+    int (*carry)(void *ctx, uintptr_t addr, size_t len_bytes, size_t align_bytes,
+                 uintptr_t *out_addr);
+
     int (*advise)(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice);
 
     /* Ready memory for our own metadata: zero-filled, on base pages. */
@@ -240,6 +247,8 @@ int hm_os_reserve(void *ctx, size_t len_bytes, size_t align_bytes, uintptr_t *ou
 int hm_os_commit(void *ctx, uintptr_t addr, size_t len_bytes);
 int hm_os_unmap(void *ctx, uintptr_t addr, size_t len_bytes);
 int hm_os_remap(void *ctx, uintptr_t addr, size_t old_bytes, uintptr_t to_addr, size_t new_bytes);
+int hm_os_carry(void *ctx, uintptr_t addr, size_t len_bytes, size_t align_bytes,
+                uintptr_t *out_addr);
 size_t hm_os_address_limit(void *ctx);
 int hm_os_map_meta(void *ctx, size_t len_bytes, void **out_mem);
 int hm_os_advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice);

@@ -18,6 +18,10 @@
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
 
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4 /* Linux 5.7 */
+#endif
+
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41 /* Linux 5.17 */
 #define PR_SET_VMA_ANON_NAME 0

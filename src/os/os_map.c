@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "os/os.h"
+#include "os/os_linux.h"
 
 /* mmap as all reservations want it; MAP_FAILED on error. Without MAP_NORESERVE, so that opening too
  * much of it later is refused, as glibc's own mmap would be, instead of ending in the OOM
@@ -108,6 +109,31 @@ hm_os_remap(void *ctx, uintptr_t addr, size_t old_bytes, uintptr_t to_addr, size
         mem = mremap((void *)addr, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
                      (void *)to_addr);
     return mem != MAP_FAILED ? 0 : -errno;
+}
+
+/* The address is a wish: another thread may have mapped something there by now, and the kernel
+ * chooses another one then. It unlocks all of the old mapping, so that nothing of it may be locked;
+ * the kernel tells by refusing the advice. That is given for a whole huge page, or it would split
+ * it. */
+int
+hm_os_carry(void *ctx, uintptr_t addr, size_t len_bytes, size_t align_bytes, uintptr_t *out_addr)
+{
+    uintptr_t to_addr = 0;
+    void *mem;
+    int rc;
+
+    if (madvise((void *)addr, align_bytes, MADV_COLD) != 0)
+        return -errno;
+    rc = hm_os_reserve(ctx, len_bytes, align_bytes, &to_addr);
+    if (rc != 0)
+        return rc;
+    (void)munmap((void *)to_addr, len_bytes);
+    mem = mremap((void *)addr, len_bytes, len_bytes, MREMAP_MAYMOVE | MREMAP_DONTUNMAP,
+                 (void *)to_addr);
+    if (mem == MAP_FAILED)
+        return -errno;
+    *out_addr = (uintptr_t)mem;
+    return 0;
 }
 
 int

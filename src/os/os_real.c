@@ -12,6 +12,7 @@ const struct hm_os hm_os_real = {
     .commit = hm_os_commit,
     .unmap = hm_os_unmap,
     .remap = hm_os_remap,
+    .carry = hm_os_carry,
     .advise = hm_os_advise,
     .map_meta = hm_os_map_meta,
     .name = hm_os_name,

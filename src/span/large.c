@@ -6,18 +6,15 @@
  */
 #include "span/large.h"
 
-#include "heap/direct.h"
 #include "heap/nodes.h"
 #include "heap/stash.h"
 
 /* The alignment of malloc, as far as the cutoff goes. */
 #define MALLOC_ALIGN_BYTES ((size_t)16)
 
-/* The share of a mapping that may be unused behind its block. */
-#define TAIL_SHARE 32
-
-/* ... and of one whose block shrinks: to cut it splits a huge page. */
-#define SHRUNK_TAIL_SHARE 8
+/* Runs from this length on start where a region does: then their pages can be moved by regions.
+ * What that leaves unused before them, half a region in the mean, is little beside them. */
+#define EVEN_MIN_BYTES (32 * HM_MIB)
 
 /* A mapping that had to be moved to grow gets this share of its length on top, to be used when it
  * grows again. */
@@ -82,19 +79,6 @@ struct wish {
     size_t step_bytes; /* a block that realloc moves because it grows: by so much; else 0 */
 };
 
-/* A tail that no huge page fits would lie on base pages; so a mapping has whole regions, if what is
- * unused of the last one is little, or another step of growth will use it. */
-static size_t
-mapping_bytes(const struct hm_heap *heap, size_t len_bytes, size_t step_bytes)
-{
-    size_t whole_bytes = hm_align_up(len_bytes, hm_region_bytes(&heap->geom));
-    size_t spare_bytes = len_bytes / TAIL_SHARE;
-
-    if (spare_bytes < step_bytes)
-        spare_bytes = step_bytes;
-    return whole_bytes - len_bytes <= spare_bytes ? whole_bytes : len_bytes;
-}
-
 static bool
 wants_mapping(const struct hm_heap *heap, const struct wish *wish, size_t len_bytes)
 {
@@ -110,7 +94,7 @@ take_mapping(struct hm_heap *heap, struct hm_span *span, const struct wish *wish
     struct hm_mapping map;
 
     if (len_bytes >= HM_GROWN_MIN_BYTES)
-        map_bytes = mapping_bytes(heap, len_bytes, wish->step_bytes);
+        map_bytes = hm_direct_fit_bytes(heap, len_bytes, wish->step_bytes);
     if (hm_direct_map(heap, map_bytes, wish->align_bytes, &map) != 0)
         return -1;
     span->kind = HM_SPAN_MAPPED;
@@ -135,6 +119,7 @@ take_pages(struct hm_heap *heap, struct hm_span *span, const struct wish *wish, 
            struct hm_stale *out_stale)
 {
     size_t len_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
+    size_t align_pages = hm_bytes_to_pages_up(&heap->geom, wish->align_bytes);
     struct hm_run run;
 
     if (wants_mapping(heap, wish, len_bytes)) {
@@ -144,7 +129,8 @@ take_pages(struct hm_heap *heap, struct hm_span *span, const struct wish *wish, 
         if (wish->align_bytes > hm_region_bytes(&heap->geom))
             return -1;
     }
-    if (hm_pheap_take(heap, len_pages, hm_bytes_to_pages_up(&heap->geom, wish->align_bytes), &run)
+    if (hm_pheap_take(heap, len_pages,
+                      len_bytes < EVEN_MIN_BYTES ? align_pages : heap->region_pages, &run)
         != 0)
         return -1;
     if (!run.is_zero) {
@@ -329,21 +315,23 @@ hm_large_free(struct hm_heap *heap, struct hm_span *span, uintptr_t addr)
     hm_lock_give(&heap->lock);
 }
 
-/* The length that a mapping needs when its block takes `new_bytes`. */
 static size_t
-resized_bytes(const struct hm_heap *heap, const struct hm_span *span, size_t new_bytes)
+spare_bytes(const struct hm_heap *heap, size_t new_bytes)
 {
-    size_t len_bytes = hm_pages_to_bytes(&heap->geom, span->len_pages);
-    size_t old_bytes = hm_pages_to_bytes(&heap->geom, span->asked_pages);
-    size_t whole_bytes = hm_align_up(new_bytes, hm_region_bytes(&heap->geom));
+    return hm_align_down(new_bytes / MOVED_SPARE_SHARE, hm_region_bytes(&heap->geom));
+}
 
-    if (new_bytes > len_bytes)
-        return mapping_bytes(heap, new_bytes, new_bytes - old_bytes);
-    if (new_bytes >= old_bytes)
-        return len_bytes;
-    if (whole_bytes - new_bytes > new_bytes / SHRUNK_TAIL_SHARE)
-        return new_bytes;
-    return whole_bytes < len_bytes ? whole_bytes : len_bytes;
+/* The block lies in this mapping now. */
+static void
+settle(struct hm_heap *heap, struct hm_span *span, const struct hm_mapping *map)
+{
+    if (map->addr != span->base) {
+        hm_pagemap_enter_grain(&heap->pagemap, span->base, NULL);
+        span->base = map->addr;
+        hm_pagemap_enter_grain(&heap->pagemap, span->base, span);
+    }
+    span->backing = (uint8_t)map->kind;
+    span->len_pages = hm_bytes_to_pages_up(&heap->geom, map->len_bytes);
 }
 
 static bool
@@ -353,23 +341,17 @@ resize_mapping(struct hm_heap *heap, struct hm_span *span, size_t len_pages)
                               .len_bytes = hm_pages_to_bytes(&heap->geom, span->len_pages),
                               .kind = (enum hm_backing_kind)span->backing };
     size_t new_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
-    size_t more_bytes;
 
     if (new_bytes < HM_GROWN_MIN_BYTES)
         return false;
-    new_bytes = resized_bytes(heap, span, new_bytes);
-    more_bytes = hm_align_down(new_bytes / MOVED_SPARE_SHARE, hm_region_bytes(&heap->geom));
+    new_bytes = hm_direct_refit_bytes(heap, map.len_bytes,
+                                      hm_pages_to_bytes(&heap->geom, span->asked_pages), new_bytes);
     /* What cannot be cut off stays, to be used when it grows again. */
-    if (new_bytes != map.len_bytes && hm_direct_resize(heap, &map, new_bytes, more_bytes) != 0
+    if (new_bytes != map.len_bytes
+        && hm_direct_resize(heap, &map, new_bytes, spare_bytes(heap, new_bytes)) != 0
         && new_bytes > map.len_bytes)
         return false;
-    if (map.addr != span->base) {
-        hm_pagemap_enter_grain(&heap->pagemap, span->base, NULL);
-        span->base = map.addr;
-        hm_pagemap_enter_grain(&heap->pagemap, span->base, span);
-    }
-    span->backing = (uint8_t)map.kind;
-    span->len_pages = hm_bytes_to_pages_up(&heap->geom, map.len_bytes);
+    settle(heap, span, &map);
     return true;
 }
 
@@ -388,28 +370,94 @@ resize_run(struct hm_heap *heap, struct hm_span *span, size_t len_pages)
     return true;
 }
 
-static bool
-resize_pages(struct hm_heap *heap, struct hm_span *span, size_t len_pages)
+/* The index behind the regions that a run has to itself, if it starts with one; else that of the
+ * first. */
+static size_t
+own_end_idx(const struct hm_heap *heap, const struct hm_span *span, size_t first_idx)
 {
+    size_t end_idx = first_idx + span->len_pages / heap->region_pages;
+    size_t tail_pages = span->len_pages % heap->region_pages;
+
+    if (span->base != span->region->addr)
+        return first_idx;
+    if (tail_pages > 0 && hm_extent_region(span->region->extent, end_idx)->used_pages == tail_pages)
+        end_idx++;
+    return end_idx;
+}
+
+/* Give a run that cannot grow where it lies a mapping: the regions that it has to itself are moved
+ * there, and what is left has to be copied. If the mapping cannot grow either, all has to be copied
+ * back. */
+static bool
+carry_run(struct hm_heap *heap, struct hm_span *span, size_t new_bytes, struct hm_rest *out_rest)
+{
+    size_t old_bytes = hm_pages_to_bytes(&heap->geom, span->len_pages);
+    size_t first_idx = hm_region_idx(span->region, &heap->geom);
+    size_t end_idx = own_end_idx(heap, span, first_idx);
+    size_t map_bytes = (end_idx - first_idx) << heap->geom.region_shift;
+    size_t moved_bytes = map_bytes < old_bytes ? map_bytes : old_bytes;
+    uintptr_t base = span->base;
+    enum hm_backing_kind kind;
+    struct hm_mapping map;
+
+    if (new_bytes <= old_bytes || map_bytes < HM_GROWN_MIN_BYTES)
+        return false;
+    kind = hm_extent_backing(span->region->extent, first_idx, end_idx);
+    if (kind == HM_BACKING_KINDS || hm_direct_carry(heap, base, map_bytes, kind, &map) != 0)
+        return false;
+    *out_rest = (struct hm_rest){ map.addr, base, moved_bytes, NULL, map };
+    new_bytes = hm_direct_fit_bytes(heap, new_bytes, new_bytes - old_bytes);
+    if (hm_pagemap_prepare(&heap->pagemap, &heap->meta, map.addr, 1) != 0
+        || (new_bytes > map_bytes
+            && hm_direct_resize(heap, &map, new_bytes, spare_bytes(heap, new_bytes)) != 0))
+        return false;
+    *out_rest = (struct hm_rest){ base + moved_bytes, map.addr + moved_bytes,
+                                  old_bytes - moved_bytes, span->region, map };
+    hm_pheap_vacate(heap, span->region, base, moved_bytes >> heap->geom.page_shift);
+    span->kind = HM_SPAN_MAPPED;
+    span->region = NULL;
+    settle(heap, span, &map);
+    return true;
+}
+
+static bool
+resize_pages(struct hm_heap *heap, struct hm_span *span, size_t len_pages, struct hm_rest *out_rest)
+{
+    size_t new_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
+
     if (span->kind == HM_SPAN_MAPPED)
         return resize_mapping(heap, span, len_pages);
-    return hm_pages_to_bytes(&heap->geom, len_pages) < HM_DIRECT_MIN_BYTES
-           && resize_run(heap, span, len_pages);
+    return (new_bytes < HM_DIRECT_MIN_BYTES && resize_run(heap, span, len_pages))
+           || carry_run(heap, span, new_bytes, out_rest);
+}
+
+void
+hm_large_give_rest(struct hm_heap *heap, const struct hm_rest *rest)
+{
+    hm_lock_take(&heap->lock);
+    if (rest->region == NULL)
+        hm_direct_unmap(heap, &rest->map);
+    else
+        hm_pheap_give(heap, rest->region, rest->from_addr,
+                      rest->len_bytes >> heap->geom.page_shift);
+    hm_lock_give(&heap->lock);
 }
 
 void *
-hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t size_bytes)
+hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t size_bytes,
+                struct hm_rest *out_rest)
 {
     size_t page_bytes = hm_page_bytes(&heap->geom);
     void *mem = NULL;
     size_t len_pages;
 
+    out_rest->len_bytes = 0;
     if (is_absurd(size_bytes))
         return NULL;
     len_pages = pages_for(heap, size_bytes);
     lock_live(heap, span, addr, "realloc()");
     if ((size_bytes > HM_SMALL_MAX_BYTES || hm_large_must_stay(heap, span, size_bytes))
-        && resize_pages(heap, span, len_pages)) {
+        && resize_pages(heap, span, len_pages, out_rest)) {
         if (is_direct(span))
             hm_cutoff_resize(&heap->cutoff, &span->charge, size_bytes, page_bytes);
         else if (len_pages > span->asked_pages

@@ -12,6 +12,7 @@
 #ifndef HM_SPAN_LARGE_H
 #define HM_SPAN_LARGE_H
 
+#include "heap/direct.h"
 #include "span/span.h"
 
 /* The part of what was asked for that may hold something other than zeros; none of it if both are
@@ -19,6 +20,15 @@
 struct hm_stale {
     size_t from_off;
     size_t to_off;
+};
+
+/* Bytes of a block that could not be moved without a copy. */
+struct hm_rest {
+    uintptr_t from_addr;
+    uintptr_t to_addr;
+    size_t len_bytes;
+    struct hm_region *region; /* in the pages' extent; NULL: they are those of the mapping */
+    struct hm_mapping map;
 };
 
 /* Allocate a block of at least `size_bytes` at a multiple of `align_bytes` (a power of two): a
@@ -44,9 +54,12 @@ void hm_large_free(struct hm_heap *heap, struct hm_span *span, uintptr_t addr);
 
 /* Resize without copying, if that can be done. A direct block stays one; another that grows past
  * the cutoff becomes one. Returns the block, which may have moved, or NULL and nothing changed.
- * Aborts if `addr` is no live block. */
-void *hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr,
-                      size_t size_bytes);
+ * Aborts if `addr` is no live block.
+ *   out_rest  [out] what the caller has to copy whether it succeeded or not, and to hand to
+ *             hm_large_give_rest then; its length may be 0 */
+void *hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t size_bytes,
+                      struct hm_rest *out_rest);
+void hm_large_give_rest(struct hm_heap *heap, const struct hm_rest *rest);
 
 /* Where hm_large_resize returned NULL: may the block not be exchanged for a new one, because
  * allocating that would decide anew whether it is direct? Then the bytes go to pages from

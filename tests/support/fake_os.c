@@ -26,6 +26,7 @@ static const char *const kind_names[FAKE_CALL_KINDS + 1] = {
     [FAKE_NODES] = "nodes",
     [FAKE_PLACE] = "place",
     [FAKE_NEAREST] = "nearest",
+    [FAKE_CARRY] = "carry",
     [FAKE_MAP_META] = "map_meta",
     [FAKE_SCAN] = "scan",
     [FAKE_SHARING] = "sharing",
@@ -51,6 +52,7 @@ static const int errors[FAKE_CALL_KINDS][7] = {
     [FAKE_PLACE] = { EPERM, ENOSYS, EINVAL, ENOMEM },
     [FAKE_NEAREST] = { ENOENT, EACCES, EMFILE },
     [FAKE_REMAP] = { ENOMEM, EAGAIN, EFAULT, EINVAL, EPERM, EINTR },
+    [FAKE_CARRY] = { ENOMEM, EAGAIN, EFAULT, EINVAL, EPERM, EINTR },
     [FAKE_MAP_META] = { ENOMEM, EAGAIN, EPERM, EINTR },
     [FAKE_SCAN] = { EPERM, ENOENT, EACCES, EMFILE, ENOMEM, EINTR },
     [FAKE_SHARING] = { EPERM, ENOENT, EACCES, EMFILE, ENOMEM, EINTR },
@@ -160,16 +162,27 @@ remap(void *ctx, uintptr_t addr, size_t old_bytes, uintptr_t to_addr, size_t new
     };
 
     call.rc = fake_os_begin(fake, FAKE_REMAP);
-    if (call.rc != 0) {
-        /* As kernels do that unmap the target first. */
-        if (to_addr != 0)
-            fake_space_unmap(&fake->space, to_addr, new_bytes);
-        return fake_os_end(fake, call);
-    }
-    if (to_addr != 0)
+    if (call.rc != 0 && to_addr != 0) /* as kernels do that unmap the target first */
+        fake_space_unmap(&fake->space, to_addr, new_bytes);
+    else if (to_addr != 0)
         fake_space_move(&fake->space, addr, old_bytes, to_addr, new_bytes);
-    else if ((new_bytes > old_bytes && fake->no_room_to_grow)
-             || !fake_space_grow(&fake->space, addr, old_bytes, new_bytes))
+    else if (call.rc == 0
+             && ((new_bytes > old_bytes && fake->no_room_to_grow)
+                 || !fake_space_grow(&fake->space, addr, old_bytes, new_bytes)))
+        call.rc = -ENOMEM;
+    return fake_os_end(fake, call);
+}
+
+static int
+carry(void *ctx, uintptr_t addr, size_t len_bytes, size_t align_bytes, uintptr_t *out_addr)
+{
+    struct fake_os *fake = ctx;
+    struct fake_call call = { .kind = FAKE_CARRY, .addr = addr, .len_bytes = len_bytes };
+
+    call.rc = fake_os_begin(fake, FAKE_CARRY);
+    if (call.rc == 0
+        && (fake->space.reserved_bytes + len_bytes > fake->limit_bytes
+            || !fake_space_carry(&fake->space, addr, len_bytes, align_bytes, out_addr)))
         call.rc = -ENOMEM;
     return fake_os_end(fake, call);
 }
@@ -417,6 +430,7 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
                 .commit = commit,
                 .unmap = unmap,
                 .remap = remap,
+                .carry = carry,
                 .advise = advise,
                 .map_meta = map_meta,
                 .name = name,
@@ -451,46 +465,4 @@ fake_os_fini(struct fake_os *fake)
     }
     fake_space_fini(&fake->space);
     (void)pthread_mutex_destroy(&fake->mutex);
-}
-
-void
-fake_os_fail(struct fake_os *fake, enum fake_call_kind kind, uint64_t nth, int error, bool stays)
-{
-    fake->fault
-        = (struct fake_fault){ .kind = kind, .left_count = nth, .stays = stays, .error = error };
-}
-
-void
-fake_os_heal(struct fake_os *fake)
-{
-    fake->fault.left_count = 0;
-}
-
-const struct fake_call *
-fake_os_logged(const struct fake_os *fake, size_t idx)
-{
-    if (idx >= fake->log_count || idx >= FAKE_LOG_COUNT)
-        fake_space_misuse("test: so many calls were not logged", 0, idx);
-    return &fake->log[(fake->log_count - 1 - idx) % FAKE_LOG_COUNT];
-}
-
-uint64_t
-fake_os_calls(const struct fake_os *fake)
-{
-    uint64_t sum = 0;
-
-    for (int kind = 0; kind < FAKE_CALL_KINDS; kind++)
-        sum += fake->call_count[kind];
-    return sum;
-}
-
-void
-fake_os_forget(struct fake_os *fake)
-{
-    memset(fake->call_count, 0, sizeof(fake->call_count));
-    fake->log_count = 0;
-    fake->discarded_bytes = 0;
-    fake->thp_mode_count = 0;
-    fake->room_count = 0;
-    fake->clock_count = 0;
 }

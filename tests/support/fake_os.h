@@ -26,6 +26,7 @@ enum fake_call_kind {
     FAKE_NODES,
     FAKE_PLACE,
     FAKE_NEAREST,
+    FAKE_CARRY,
     FAKE_MAP_META,
     FAKE_SCAN,
     FAKE_SHARING,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/bitmap.h"
+#include "support/fake_real.h"
 #include "support/fake_space.h"
 
 static size_t
@@ -67,6 +68,41 @@ void
 fake_space_join(struct fake_space *space)
 {
     share_all(space, false);
+}
+
+static fake_cell *
+cells_at(const struct fake_space *space, uintptr_t addr, size_t len_bytes)
+{
+    const struct fake_mapping *mapping
+        = fake_space_find(space, addr, len_bytes, "carry() of what was not reserved");
+
+    return mapping->cells + ((addr - mapping->addr) >> space->geom.region_shift);
+}
+
+/* A region's pages go along with it, whoever else has them. */
+bool
+fake_space_carry(struct fake_space *space, uintptr_t addr, size_t len_bytes, size_t align_bytes,
+                 uintptr_t *out_addr)
+{
+    size_t count = len_bytes >> space->geom.region_shift;
+    fake_cell *from;
+    fake_cell *to;
+
+    if (((addr | len_bytes) & (align_bytes - 1)) != 0)
+        fake_space_misuse("carry() of a part of a region", addr, len_bytes);
+    if (!fake_space_reserve(space, len_bytes, align_bytes, out_addr))
+        return false;
+    from = cells_at(space, addr, len_bytes);
+    to = cells_at(space, *out_addr, len_bytes);
+    for (size_t i = 0; i < count; i++) {
+        if ((from[i] & FAKE_COMMITTED) == 0 || (from[i] & FAKE_WANTS) != (from[0] & FAKE_WANTS))
+            fake_space_misuse("carry() of more than one VMA", addr, len_bytes);
+        to[i] = from[i] & ~(fake_cell)FAKE_HIDDEN;
+        from[i] &= FAKE_FLAGS & ~FAKE_IS_HUGE;
+    }
+    space->committed_bytes += len_bytes;
+    fake_real_discard(fake_space_find(space, addr, len_bytes, "")->is_real, addr, len_bytes);
+    return true;
 }
 
 /* All of a huge page was resident, and stays so. */

@@ -77,6 +77,11 @@ void fake_space_set(struct fake_space *space, uintptr_t addr, size_t len_bytes, 
                     uintptr_t set, const char *what);
 void fake_space_discard(struct fake_space *space, uintptr_t addr, size_t len_bytes);
 bool fake_space_grow(struct fake_space *space, uintptr_t addr, size_t old_bytes, size_t new_bytes);
+/* Move the pages of regions to a new mapping; what they leave is empty. Returns false if there is
+ * no room. Contents of real memory are lost. */
+bool fake_space_carry(struct fake_space *space, uintptr_t addr, size_t len_bytes,
+                      size_t align_bytes, uintptr_t *out_addr);
+
 void fake_space_move(struct fake_space *space, uintptr_t addr, size_t old_bytes, uintptr_t to_addr,
                      size_t new_bytes);
 

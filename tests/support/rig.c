@@ -113,6 +113,20 @@ rig_free(struct rig *rig, struct hm_tcache *cache, uintptr_t addr)
 }
 
 uintptr_t
+rig_resize_large(struct rig *rig, struct hm_span *span, uintptr_t addr, size_t size_bytes)
+{
+    struct hm_rest rest;
+    uintptr_t moved = (uintptr_t)hm_large_resize(&rig->heap, span, addr, size_bytes, &rest);
+
+    if (rest.len_bytes > 0) {
+        fake_space_touch(&rig->fake.space, rest.from_addr, rest.len_bytes);
+        fake_space_touch(&rig->fake.space, rest.to_addr, rest.len_bytes);
+        hm_large_give_rest(&rig->heap, &rest);
+    }
+    return moved;
+}
+
+uintptr_t
 rig_realloc(struct rig *rig, struct hm_tcache *cache, uintptr_t addr, size_t size_bytes)
 {
     struct hm_span *span = hm_pagemap_get(&rig->heap.pagemap, addr);
@@ -126,7 +140,7 @@ rig_realloc(struct rig *rig, struct hm_tcache *cache, uintptr_t addr, size_t siz
         if (size_bytes <= room_bytes && size_bytes >= room_bytes / 2)
             return addr;
     } else {
-        moved = (uintptr_t)hm_large_resize(&rig->heap, span, addr, size_bytes);
+        moved = rig_resize_large(rig, span, addr, size_bytes);
         if (moved != 0)
             return moved;
         if (hm_large_must_stay(&rig->heap, span, size_bytes)) {

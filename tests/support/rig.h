@@ -48,6 +48,11 @@ void rig_free(struct rig *rig, struct hm_tcache *cache, uintptr_t addr);
 /* The block resized, perhaps moved; 0 if there is no memory, and the old block is as it was. */
 uintptr_t rig_realloc(struct rig *rig, struct hm_tcache *cache, uintptr_t addr, size_t size_bytes);
 
+/* A large block resized without a copy, but for what hm_large_resize leaves to its caller; 0 if
+ * that cannot be. */
+uintptr_t rig_resize_large(struct rig *rig, struct hm_span *span, uintptr_t addr,
+                           size_t size_bytes);
+
 /* What malloc_usable_size says. */
 size_t rig_usable(const struct rig *rig, uintptr_t addr);
 

@@ -43,7 +43,7 @@ length(uintptr_t addr)
 static uintptr_t
 resize(uintptr_t addr, size_t size_bytes)
 {
-    return (uintptr_t)hm_large_resize(&rig.heap, span_at(addr), addr, size_bytes);
+    return rig_resize_large(&rig, span_at(addr), addr, size_bytes);
 }
 
 /* The charge of a block; 0 if it is not direct. */
@@ -424,6 +424,7 @@ Test(large, a_refused_mapping_falls_back_to_a_run)
     cr_assert_neq(addr, 0);
     cr_assert_eq(span_at(addr)->kind, HM_SPAN_RUN);
     cr_assert_eq(rig_usable(&rig, addr), 300 * HM_MIB);
+    rig.fake.limit_bytes = rig.fake.space.reserved_bytes;
     cr_assert_eq(resize(addr, 310 * HM_MIB), 0, "that is for a mapping");
     cr_assert_eq(resize(addr, 20 * HM_MIB), addr);
     cr_assert_null((void *)rig_alloc_large(&rig, 40 * HM_MIB, 4 * HM_MIB, NULL));
