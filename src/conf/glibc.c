@@ -24,7 +24,8 @@ hm_glibc_number(const char *text)
     unsigned base = 10;
     bool is_negative;
 
-    text += strspn(text, " \t");
+    while (*text == ' ' || *text == '\t')
+        text++;
     is_negative = *text == '-';
     if (*text == '-' || *text == '+')
         text++;

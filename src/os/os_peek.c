@@ -70,7 +70,8 @@ is_heap_like(const char *text)
         text = strchr(text + 1, ' ');
     if (text == NULL)
         return false;
-    text += strspn(text, " ");
+    while (*text == ' ')
+        text++;
     if (*text == '\0')
         return true;
     if (has_prefix(text, "[anon:"))
