@@ -77,13 +77,13 @@ map_once(struct hm_heap *heap, size_t len_bytes, size_t align_bytes, struct hm_m
 }
 
 static void
-enter(struct hm_heap *heap, const struct hm_mapping *map)
+enter(struct hm_heap *heap, struct hm_mapping *map)
 {
     heap->direct_bytes += map->len_bytes;
     heap->direct_kind_bytes[map->kind] += map->len_bytes;
     heap->direct_count++;
     if (map->kind == HM_BACKING_THP)
-        hm_mapped_add(heap, map->addr, map->len_bytes);
+        map->note = hm_mapped_add(heap, map->addr, map->len_bytes);
 }
 
 int
@@ -98,8 +98,8 @@ hm_direct_carry(struct hm_heap *heap, uintptr_t addr, size_t len_bytes, enum hm_
         return rc;
     enter(heap, &map);
     /* What a fork split of the regions is split still. */
-    if (kind == HM_BACKING_THP && heap->heal.has_suspects)
-        hm_rejoin_promoted(heap, map.addr);
+    if (map.note != NULL && heap->heal.has_suspects)
+        hm_rejoin_promoted(heap, map.note);
     *out_map = map;
     return 0;
 }
@@ -137,7 +137,8 @@ hm_direct_unmap(struct hm_heap *heap, const struct hm_mapping *map)
     heap->direct_bytes -= map->len_bytes;
     heap->direct_kind_bytes[map->kind] -= map->len_bytes;
     heap->direct_count--;
-    hm_mapped_remove(heap, map->addr);
+    if (map->note != NULL)
+        hm_mapped_remove(heap, map->note);
     heap->discarded_bytes += map->len_bytes;
     heap->discard_calls++;
 }
@@ -212,15 +213,15 @@ promote(struct hm_heap *heap, struct hm_mapping *inout_map)
     heap->direct_kind_bytes[HM_BACKING_4K] -= inout_map->len_bytes;
     heap->direct_kind_bytes[HM_BACKING_THP] += inout_map->len_bytes;
     inout_map->kind = HM_BACKING_THP;
-    hm_mapped_add(heap, inout_map->addr, inout_map->len_bytes);
-    hm_rejoin_promoted(heap, inout_map->addr);
+    inout_map->note = hm_mapped_add(heap, inout_map->addr, inout_map->len_bytes);
+    if (inout_map->note != NULL)
+        hm_rejoin_promoted(heap, inout_map->note);
 }
 
 int
 hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_bytes,
                  size_t more_bytes)
 {
-    uintptr_t before_addr = inout_map->addr;
     size_t before_bytes = inout_map->len_bytes;
     int rc = resize_once(heap, inout_map, new_bytes, more_bytes);
 
@@ -228,7 +229,10 @@ hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_
         rc = resize_once(heap, inout_map, new_bytes, 0);
     if (rc != 0)
         return -ENOMEM;
-    hm_mapped_move(heap, before_addr, inout_map->addr, inout_map->len_bytes);
+    if (inout_map->note != NULL) {
+        inout_map->note->addr = inout_map->addr;
+        inout_map->note->len_bytes = inout_map->len_bytes;
+    }
     promote(heap, inout_map);
     if (inout_map->kind == HM_BACKING_THP && inout_map->len_bytes > before_bytes)
         hm_heal_mapped(heap, inout_map->len_bytes - before_bytes);

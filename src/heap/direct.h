@@ -20,6 +20,7 @@ struct hm_mapping {
     uintptr_t addr;
     size_t len_bytes;
     enum hm_backing_kind kind; /* asked for; a tail below a huge page is on base pages */
+    struct hm_mapped *note;    /* of a mapping on huge pages; NULL: it has none */
 };
 
 /* How long a mapping is to be for a block of `len_bytes` that grew by `step_bytes`, or is new (0).

@@ -50,6 +50,7 @@ struct hm_heal {
 /* A mapping that a large block has to itself, asked for in huge pages (mapped.c). */
 struct hm_mapped {
     struct hm_mapped *next;
+    struct hm_mapped *prev; /* NULL in the first */
     uintptr_t addr;
     size_t len_bytes;
     uint32_t fork_gen; /* as in struct hm_region */

@@ -3,8 +3,7 @@
  *
  * Problem     A fork splits their huge pages as it does those of regions, but what is known of a
  *             mapping lies with its block, a layer above.
- * Idea        A list of notes. There are few such blocks, as none is small, and each comes and goes
- *             by system calls that cost more than the walk. A pass goes through a mapping one huge
+ * Idea        A list of notes; whoever has a mapping knows its note. A pass goes through a mapping one huge
  *             page at a time; a mapping of which no page had to wait is done with until the next
  *             fork.
  * State       heap->mapped.
@@ -12,17 +11,7 @@
  */
 #include "heap/mapped.h"
 
-static struct hm_mapped **
-find(struct hm_heap *heap, uintptr_t addr)
-{
-    struct hm_mapped **link = &heap->mapped.first;
-
-    while (*link != NULL && (*link)->addr != addr)
-        link = &(*link)->next;
-    return link;
-}
-
-void
+struct hm_mapped *
 hm_mapped_add(struct hm_heap *heap, uintptr_t addr, size_t len_bytes)
 {
     struct hm_mapped_list *list = &heap->mapped;
@@ -33,49 +22,38 @@ hm_mapped_add(struct hm_heap *heap, uintptr_t addr, size_t len_bytes)
     else
         note = hm_meta_alloc(&heap->meta, sizeof(*note), sizeof(void *));
     if (note == NULL)
-        return;
+        return NULL;
     *note = (struct hm_mapped){
         .next = list->first,
         .addr = addr,
         .len_bytes = len_bytes,
         .fork_gen = heap->heal.fork_gen,
     };
+    if (list->first != NULL)
+        list->first->prev = note;
     list->first = note;
+    return note;
 }
 
 void
-hm_mapped_move(struct hm_heap *heap, uintptr_t addr, uintptr_t new_addr, size_t new_bytes)
+hm_mapped_remove(struct hm_heap *heap, struct hm_mapped *note)
 {
-    struct hm_mapped *note = *find(heap, addr);
-
-    if (note == NULL)
-        return;
-    note->addr = new_addr;
-    note->len_bytes = new_bytes;
-}
-
-void
-hm_mapped_remove(struct hm_heap *heap, uintptr_t addr)
-{
-    struct hm_mapped **link = find(heap, addr);
-    struct hm_mapped *note = *link;
-
-    if (note == NULL)
-        return;
     if (heap->mapped.at == note)
         hm_mapped_rewind(heap);
-    *link = note->next;
+    if (note->next != NULL)
+        note->next->prev = note->prev;
+    if (note->prev != NULL)
+        note->prev->next = note->next;
+    else
+        heap->mapped.first = note->next;
     note->next = heap->mapped.idle;
     heap->mapped.idle = note;
 }
 
 void
-hm_mapped_doubt(struct hm_heap *heap, uintptr_t addr)
+hm_mapped_doubt(struct hm_heap *heap, struct hm_mapped *note)
 {
-    struct hm_mapped *note = *find(heap, addr);
-
-    if (note != NULL)
-        note->fork_gen = heap->heal.fork_gen - 1;
+    note->fork_gen = heap->heal.fork_gen - 1;
 }
 
 void

@@ -8,14 +8,15 @@
 
 #include "heap/heap.h"
 
-/* A mapping was made, resized or moved, or is gone. One that cannot be noted for want of memory is
- * not healed. */
-void hm_mapped_add(struct hm_heap *heap, uintptr_t addr, size_t len_bytes);
-void hm_mapped_move(struct hm_heap *heap, uintptr_t addr, uintptr_t new_addr, size_t new_bytes);
-void hm_mapped_remove(struct hm_heap *heap, uintptr_t addr);
+/* Note a mapping that was made; its note says where it is and how long from then on. NULL if there
+ * is no memory: it is not healed then. */
+struct hm_mapped *hm_mapped_add(struct hm_heap *heap, uintptr_t addr, size_t len_bytes);
+
+/* It is gone. */
+void hm_mapped_remove(struct hm_heap *heap, struct hm_mapped *note);
 
 /* Some of its pages may be base pages: look at it as after a fork. */
-void hm_mapped_doubt(struct hm_heap *heap, uintptr_t addr);
+void hm_mapped_doubt(struct hm_heap *heap, struct hm_mapped *note);
 
 /* The next huge page of a mapping that may be split; 0: none is left in this pass. If
  * it has to be looked at again, say so before the next call. */

@@ -59,10 +59,10 @@ hm_rejoin_suspect(struct hm_heap *heap)
 }
 
 void
-hm_rejoin_promoted(struct hm_heap *heap, uintptr_t addr)
+hm_rejoin_promoted(struct hm_heap *heap, struct hm_mapped *note)
 {
     heap->backing.has_huge = true;
-    hm_mapped_doubt(heap, addr);
+    hm_mapped_doubt(heap, note);
     hm_rejoin_suspect(heap);
 }
 

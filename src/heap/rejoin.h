@@ -18,7 +18,7 @@ void hm_rejoin_forking(struct hm_heap *heap);
 void hm_rejoin_suspect(struct hm_heap *heap);
 
 /* A mapping is to have huge pages from now on; the pages that it has may be base pages. */
-void hm_rejoin_promoted(struct hm_heap *heap, uintptr_t addr);
+void hm_rejoin_promoted(struct hm_heap *heap, struct hm_mapped *note);
 
 /* Look at the next region that may be split, or the next huge page of a mapping, and join it. */
 enum hm_heal_outcome hm_rejoin_next(struct hm_heap *heap, uint64_t now_ns);

@@ -87,6 +87,15 @@ wants_mapping(const struct hm_heap *heap, const struct wish *wish, size_t len_by
            || wish->align_bytes > hm_region_bytes(&heap->geom);
 }
 
+static struct hm_mapping
+mapping_of(const struct hm_heap *heap, const struct hm_span *span)
+{
+    return (struct hm_mapping){ .addr = span->base,
+                                .len_bytes = hm_pages_to_bytes(&heap->geom, span->len_pages),
+                                .kind = (enum hm_backing_kind)span->backing,
+                                .note = span->note };
+}
+
 static int
 take_mapping(struct hm_heap *heap, struct hm_span *span, const struct wish *wish, size_t len_bytes)
 {
@@ -98,7 +107,7 @@ take_mapping(struct hm_heap *heap, struct hm_span *span, const struct wish *wish
     if (hm_direct_map(heap, map_bytes, wish->align_bytes, &map) != 0)
         return -1;
     span->kind = HM_SPAN_MAPPED;
-    span->region = NULL;
+    span->note = map.note;
     span->backing = (uint8_t)map.kind;
     enter(heap, span, map.addr, hm_bytes_to_pages_up(&heap->geom, map_bytes),
           hm_bytes_to_pages_up(&heap->geom, len_bytes));
@@ -147,16 +156,15 @@ take_pages(struct hm_heap *heap, struct hm_span *span, const struct wish *wish, 
 static HM_NOINLINE void
 give_pages_slow(struct hm_heap *heap, struct hm_span *span, struct hm_stashed *stashed)
 {
-    struct hm_mapping map = { .addr = span->base,
-                              .len_bytes = hm_pages_to_bytes(&heap->geom, span->len_pages),
-                              .kind = (enum hm_backing_kind)span->backing };
+    if (span->kind == HM_SPAN_MAPPED) {
+        struct hm_mapping map = mapping_of(heap, span);
 
-    if (span->kind == HM_SPAN_MAPPED)
         hm_direct_unmap(heap, &map);
-    else if (hm_stash_may_give(heap, stashed, span->len_pages))
+    } else if (hm_stash_may_give(heap, stashed, span->len_pages)) {
         hm_stash_give(heap, stashed, span->region, span->base);
-    else
+    } else {
         hm_pheap_give(heap, span->region, span->base, span->len_pages);
+    }
 }
 
 HM_INLINE void
@@ -330,6 +338,7 @@ settle(struct hm_heap *heap, struct hm_span *span, const struct hm_mapping *map)
         span->base = map->addr;
         hm_pagemap_enter_grain(&heap->pagemap, span->base, span);
     }
+    span->note = map->note;
     span->backing = (uint8_t)map->kind;
     span->len_pages = hm_bytes_to_pages_up(&heap->geom, map->len_bytes);
 }
@@ -337,9 +346,7 @@ settle(struct hm_heap *heap, struct hm_span *span, const struct hm_mapping *map)
 static bool
 resize_mapping(struct hm_heap *heap, struct hm_span *span, size_t len_pages)
 {
-    struct hm_mapping map = { .addr = span->base,
-                              .len_bytes = hm_pages_to_bytes(&heap->geom, span->len_pages),
-                              .kind = (enum hm_backing_kind)span->backing };
+    struct hm_mapping map = mapping_of(heap, span);
     size_t new_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
 
     if (new_bytes < HM_GROWN_MIN_BYTES)
@@ -415,7 +422,6 @@ carry_run(struct hm_heap *heap, struct hm_span *span, size_t new_bytes, struct h
                                   old_bytes - moved_bytes, span->region, map };
     hm_pheap_vacate(heap, span->region, base, moved_bytes >> heap->geom.page_shift);
     span->kind = HM_SPAN_MAPPED;
-    span->region = NULL;
     settle(heap, span, &map);
     return true;
 }

@@ -73,9 +73,12 @@ struct hm_span {
         struct hm_list link;     /* slots: in a list of its cache, or of orphans; owner */
         struct hm_charge charge; /* large block: what it counts for if direct; heap->lock */
     };
-    struct hm_list all_link;      /* in heap->spans; heap->lock */
-    uintptr_t base;               /* address of the run or block; const */
-    struct hm_region *region;     /* where the run starts; NULL if mapped; const */
+    struct hm_list all_link; /* in heap->spans; heap->lock */
+    uintptr_t base;          /* address of the run or block; const */
+    union {
+        struct hm_region *region; /* where the run starts; const */
+        struct hm_mapped *note;   /* mapped block: see struct hm_mapping; heap->lock */
+    };
     struct hm_span *pending_next; /* next span with remote frees, or next idle struct */
     /* a third */
     size_t len_pages;   /* of the run or mapping; heap->lock */
