@@ -3,8 +3,8 @@
  *
  * Problem     A fork splits their huge pages as it does those of regions, but what is known of a
  *             mapping lies with its block, a layer above.
- * Idea        A list of notes; whoever has a mapping knows its note. A pass goes through a mapping one huge
- *             page at a time; a mapping of which no page had to wait is done with until the next
+ * Idea        A list of notes; whoever has a mapping knows its note. A pass goes through a mapping
+ *             one huge page at a time; one of which no page had to wait is done with until the next
  *             fork.
  * State       heap->mapped.
  * Locking     heap->lock is held by the caller.

@@ -16,8 +16,7 @@
  * What that leaves unused before them, half a region in the mean, is little beside them. */
 #define EVEN_MIN_BYTES (32 * HM_MIB)
 
-/* A mapping that had to be moved to grow gets this share of its length on top, to be used when it
- * grows again. */
+/* A mapping that had to be moved to grow gets this share of its length on top, to grow again. */
 #define MOVED_SPARE_SHARE 2
 
 static bool
@@ -377,8 +376,7 @@ resize_run(struct hm_heap *heap, struct hm_span *span, size_t len_pages)
     return true;
 }
 
-/* The index behind the regions that a run has to itself, if it starts with one; else that of the
- * first. */
+/* Behind the regions that a run has to itself, if it starts with one; else the first. */
 static size_t
 own_end_idx(const struct hm_heap *heap, const struct hm_span *span, size_t first_idx)
 {
@@ -392,9 +390,8 @@ own_end_idx(const struct hm_heap *heap, const struct hm_span *span, size_t first
     return end_idx;
 }
 
-/* Give a run that cannot grow where it lies a mapping: the regions that it has to itself are moved
- * there, and what is left has to be copied. If the mapping cannot grow either, all has to be copied
- * back. */
+/* Give a run that cannot grow a mapping: the regions that it has to itself are moved there, the
+ * rest has to be copied. If that cannot grow either, all has to be copied back. */
 static bool
 carry_run(struct hm_heap *heap, struct hm_span *span, size_t new_bytes, struct hm_rest *out_rest)
 {
