@@ -64,6 +64,17 @@ def summarize(rows, workloads, allocators, subject):
     return out
 
 
+def add_hugetlb(rows):
+    """The kernel leaves hugetlb pages out of a process's peak; only sampled runs have seen them."""
+    most = {}
+    for row in rows:
+        key = (row["workload"], row["allocator"])
+        most[key] = max(most.get(key, 0), row.get("peak_hugetlb_kib", 0))
+    for row in rows:
+        if row["kind"] == "timed" and "peak_rss_kib" in row:
+            row["peak_rss_kib"] += most[(row["workload"], row["allocator"])]
+
+
 def faults(rows):
     """What did not end well: (workload, allocator, status) -> number of runs."""
     out = {}
@@ -244,7 +255,8 @@ def callgrind_table(result):
 def markdown(result):
     """All tables, for docs/performance.md."""
     out = ["Measured: %s." % result["when"], ""]
-    out += ["%s, scale %g, %d rounds. " % (result["machine"], result["scale"], result["rounds"])]
+    out += ["%s, scale %g, %d round%s." % (result["machine"], result["scale"], result["rounds"],
+                                             "s" * (result["rounds"] != 1))]
     out += ["", "Allocators: " + "; ".join("%s %s" % (
         a["name"], "`%s`" % os.path.basename(a["path"]) if a["path"] else "(libc)")
         + "".join(" `%s=%s`" % pair for pair in a["env"].items()) for a in result["allocators"]) + "."]
