@@ -27,11 +27,12 @@ struct heap {
 
 /* The child of one fork: waits until the parent has written. */
 static void
-live_as_child(struct heap *heap, int go_fd)
+live_as_child(struct heap *heap, const int ends[2])
 {
     char byte;
 
-    if (read(go_fd, &byte, 1) != 1)
+    (void)close(ends[1]); /* or it would wait for ever for a parent that was killed */
+    if (read(ends[0], &byte, 1) != 1)
         _exit(1);
     for (int i = 0; i < CHILD_BLOCKS; i++) {
         size_t at = bench_below(&heap->seed, heap->block_count);
@@ -58,7 +59,7 @@ fork_once(struct heap *heap)
     if (child < 0)
         bench_stop(1, "fork failed");
     if (child == 0)
-        live_as_child(heap, ends[0]);
+        live_as_child(heap, ends);
     for (int i = 0; i < PARENT_WRITES; i++)
         heap->blocks[bench_below(&heap->seed, heap->block_count)][0]++;
     if (write(ends[1], "", 1) != 1 || waitpid(child, &status, 0) != child || status != 0)
