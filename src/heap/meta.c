@@ -77,16 +77,16 @@ hm_meta_prepare(struct hm_meta *meta, size_t len_bytes)
 
 /* A table before the first chunk. */
 static void *
-first_table(struct hm_meta *meta, size_t len_bytes)
+first_table(struct hm_meta *meta, size_t table_bytes)
 {
-    const size_t chunk_bytes = FIRST_CHUNK_BYTES - HEADER_BYTES;
+    const size_t left_bytes = FIRST_CHUNK_BYTES - HEADER_BYTES;
 
-    len_bytes = hm_align_up(len_bytes, HM_CACHE_LINE_BYTES);
-    meta->next = map_chunk(meta, len_bytes, chunk_bytes);
+    table_bytes = hm_align_up(table_bytes, HM_CACHE_LINE_BYTES);
+    meta->next = map_chunk(meta, table_bytes, left_bytes);
     if (meta->next == NULL)
         return NULL;
-    meta->left_bytes = chunk_bytes;
-    return meta->next - HEADER_BYTES - len_bytes;
+    meta->left_bytes = left_bytes;
+    return meta->next - HEADER_BYTES - table_bytes;
 }
 
 void *
