@@ -3,9 +3,10 @@
  *
  * Problem     Regions must be opened for it, and each may stay for long: those that have memory
  *             come first, and what is left over at the ends is to be used.
- * Idea        A region that was kept, the lowest of the latest; else regions without memory. There
- *             a run starts in the free tail of the region before them and ends in the free head of
- *             the one behind, so that runs of odd lengths lie end to end.
+ * Idea        A region that was kept, the lowest of the latest, for what fits into one; else a gap
+ *             between regions in use, that with the fewest regions without memory. There a run
+ *             starts in the free tail of the region before it and ends in the free head of the one
+ *             behind, so that runs of odd lengths lie end to end.
  * Locking     heap->lock is held by the caller.
  */
 #include "heap/place.h"
@@ -52,48 +53,70 @@ place_across(const struct hm_heap *heap, const struct hm_extent *extent,
     return start_idx;
 }
 
-/* The first place for a run in an extent: page index or HM_BITMAP_NONE. */
+/* How many regions a run would open that have no memory. */
 static size_t
-search_across(const struct hm_heap *heap, const struct hm_extent *extent, size_t len_pages,
-              size_t align_pages)
+count_closed(const struct hm_heap *heap, const struct hm_extent *extent, size_t page_idx,
+             size_t len_pages)
 {
-    struct stretch free_regions = { 0, 0 };
-    size_t page_idx = HM_BITMAP_NONE;
+    size_t end_idx = hm_heap_region_of(heap, page_idx + len_pages - 1) + 1;
+    size_t idx = hm_heap_region_of(heap, page_idx);
+    size_t count = 0;
 
-    while (page_idx == HM_BITMAP_NONE && free_regions.to_idx < extent->region_count) {
-        free_regions.from_idx
-            = hm_bitmap_next_clear(extent->in_use, extent->region_count, free_regions.to_idx);
-        free_regions.to_idx
-            = hm_bitmap_next_set(extent->in_use, extent->region_count, free_regions.from_idx);
-        if (free_regions.from_idx < free_regions.to_idx)
-            page_idx = place_across(heap, extent, free_regions, len_pages, align_pages);
-    }
-    return page_idx;
+    for (; idx < end_idx && idx < extent->tail_idx; idx++)
+        count += hm_extent_region(extent, idx)->state == HM_REGION_CLOSED;
+    return count + end_idx - idx;
 }
 
-/* The first place for a run of any length in any extent of the node, else in a new one. */
+/* The best place so far, and how many regions it opens that have no memory. */
+struct choice {
+    struct hm_place place;
+    size_t closed_count;
+};
+
+/* A run starts where a gap does: what is left of it stays in one piece. */
+static void
+search_extent(const struct hm_heap *heap, struct hm_extent *extent, size_t len_pages,
+              size_t align_pages, struct choice *inout_best)
+{
+    struct stretch gap = { 0, 0 };
+
+    while (inout_best->closed_count > 0 && gap.to_idx < extent->region_count) {
+        size_t page_idx = HM_BITMAP_NONE;
+        size_t closed_count;
+
+        gap.from_idx = hm_bitmap_next_clear(extent->in_use, extent->region_count, gap.to_idx);
+        gap.to_idx = hm_bitmap_next_set(extent->in_use, extent->region_count, gap.from_idx);
+        if (gap.from_idx < gap.to_idx)
+            page_idx = place_across(heap, extent, gap, len_pages, align_pages);
+        if (page_idx == HM_BITMAP_NONE)
+            continue;
+        closed_count = count_closed(heap, extent, page_idx, len_pages);
+        if (closed_count < inout_best->closed_count)
+            *inout_best = (struct choice){ { extent, page_idx }, closed_count };
+    }
+}
+
+/* The place for a run of any length that opens the fewest regions without memory, in any extent of
+ * the node; else in a new one. */
 static int
 find_across(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
             struct hm_place *out_place)
 {
+    struct choice best = { .closed_count = SIZE_MAX };
     struct hm_extent *extent = heap->extents;
 
-    for (; extent != NULL; extent = extent->next) {
-        if (extent->node != node)
-            continue;
-        out_place->page_idx = search_across(heap, extent, len_pages, align_pages);
-        if (out_place->page_idx != HM_BITMAP_NONE)
-            break;
-    }
-    if (extent == NULL) {
+    for (; extent != NULL; extent = extent->next)
+        if (extent->node == node)
+            search_extent(heap, extent, len_pages, align_pages, &best);
+    if (best.place.extent == NULL) {
         extent = hm_extent_add(heap, hm_heap_region_of(heap, len_pages + heap->region_pages - 1),
                                node);
         if (extent == NULL)
             return -ENOMEM;
-        out_place->page_idx = search_across(heap, extent, len_pages, align_pages);
-        hm_assert(out_place->page_idx != HM_BITMAP_NONE);
+        search_extent(heap, extent, len_pages, align_pages, &best);
+        hm_assert(best.place.extent != NULL);
     }
-    out_place->extent = extent;
+    *out_place = best.place;
     return 0;
 }
 

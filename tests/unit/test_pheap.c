@@ -200,6 +200,25 @@ Test(pheap, a_kept_region_comes_before_a_closed_one)
     check("taken");
 }
 
+/* Of several gaps a run of some regions takes the one that has memory. */
+Test(pheap, the_gap_with_most_memory_comes_first)
+{
+    struct hm_run runs[12];
+
+    for (int i = 0; i < 12; i++)
+        runs[i] = take(512, 1);
+    for (int i = 1; i < 4; i++)
+        give(&runs[i]);
+    hm_purge_all(&rig.heap);
+    for (int i = 6; i < 9; i++)
+        give(&runs[i]);
+    cr_assert_eq(runs[1].region->state, HM_REGION_CLOSED);
+    cr_assert_eq(runs[6].region->state, HM_REGION_KEPT);
+    cr_assert_eq(take(3 * 512, 1).addr, runs[6].addr);
+    cr_assert_eq(take(3 * 512, 1).addr, runs[1].addr);
+    check("taken");
+}
+
 /* A sparse region is left alone while a fuller one has room, so that it can become empty. */
 Test(pheap, the_fullest_region_is_used_first)
 {
