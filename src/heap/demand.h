@@ -19,28 +19,46 @@
 #include "base/compiler.h"
 #include "base/units.h"
 
-/* All zero to begin with. The unit of levels is the owner's. */
-struct hm_demand {
+/* The level's turning points, on one scale. */
+struct hm_swing {
     size_t low;           /* where the rise in progress began */
     size_t top;           /* the highest level since then */
     size_t high;          /* the highest before; what is above is growth */
     size_t epoch_high;    /* the highest turning point in this epoch */
     size_t returns[2][2]; /* the two largest of this epoch, larger first, and of the one before */
-    uint64_t epoch_ns;    /* when this epoch began */
-    uint8_t epoch;        /* their number */
 };
 
-/* The level fell by more than half of what it had risen, or below where it rose from. */
-void hm_demand_turn(struct hm_demand *demand, size_t level);
+/* All zero to begin with. The unit of levels is the owner's. */
+struct hm_demand {
+    struct hm_swing large; /* as large as what there is */
+    struct hm_swing small; /* on top of what stays in use */
+    uint64_t epoch_ns;     /* when this epoch began */
+    uint8_t epoch;         /* their number */
+};
+
+/* A small swing is at least this share of what there is. */
+#define HM_SWING_SHARE 16
+
+/* The level fell by more than half of what it had risen, or below where it rose from; or, on the
+ * scale of small swings, by their share. */
+void hm_demand_turn(struct hm_swing *swing, size_t level);
 
 /* Tell of every change. */
 HM_INLINE void
 hm_demand_note(struct hm_demand *demand, size_t level)
 {
-    if (level >= demand->top)
-        demand->top = level;
-    else if (level < demand->low || demand->top - level > level - demand->low)
-        hm_demand_turn(demand, level);
+    struct hm_swing *large = &demand->large;
+    struct hm_swing *small = &demand->small;
+
+    if (level >= large->top)
+        large->top = level;
+    else if (level < large->low || large->top - level > level - large->low)
+        hm_demand_turn(large, level);
+    if (level >= small->top)
+        small->top = level;
+    else if (level < small->low || small->top - level > level - small->low
+             || small->top - level > small->top / HM_SWING_SHARE)
+        hm_demand_turn(small, level);
 }
 
 /* Begin a new epoch if this one has lasted for `epoch_len_ns`; after a long silence, two. Returns

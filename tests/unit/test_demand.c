@@ -86,6 +86,19 @@ Test(demand, a_ragged_swing)
     cr_assert_leq(hm_demand_swing(&demand), 906);
 }
 
+/* Most of what a program has may stay, so that no swing takes half of it. */
+Test(demand, a_swing_on_top_of_what_stays)
+{
+    go(0, 1000);
+    for (int i = 0; i < 3; i++) {
+        go(1000, 900);
+        go(900, 1000);
+    }
+    cr_assert_eq(hm_demand_swing(&demand), 100);
+    go(1000, 0);
+    cr_assert_eq(hm_demand_swing(&demand), 100);
+}
+
 Test(demand, one_step_may_be_long)
 {
     for (int i = 0; i < 3; i++) {
