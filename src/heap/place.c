@@ -19,6 +19,9 @@
 /* Look at so many kept regions before one is opened. */
 #define KEPT_CHOICE 64
 
+/* Look at so many gaps from the first that fits. */
+#define GAP_CHOICE 64
+
 /* Regions [from_idx, to_idx) of an extent, none of them open. */
 struct stretch {
     size_t from_idx;
@@ -67,10 +70,12 @@ count_closed(const struct hm_heap *heap, const struct hm_extent *extent, size_t 
     return count + end_idx - idx;
 }
 
-/* The best place so far, and how many regions it opens that have no memory. */
+/* The best place so far, how many regions it opens that have no memory, and how many more gaps are
+ * worth a look. */
 struct choice {
     struct hm_place place;
     size_t closed_count;
+    unsigned left_count;
 };
 
 /* A run starts where a gap does: what is left of it stays in one piece. */
@@ -80,7 +85,7 @@ search_extent(const struct hm_heap *heap, struct hm_extent *extent, size_t len_p
 {
     struct stretch gap = { 0, 0 };
 
-    while (inout_best->closed_count > 0 && gap.to_idx < extent->region_count) {
+    while (inout_best->left_count > 0 && gap.to_idx < extent->region_count) {
         size_t page_idx = HM_BITMAP_NONE;
         size_t closed_count;
 
@@ -88,16 +93,22 @@ search_extent(const struct hm_heap *heap, struct hm_extent *extent, size_t len_p
         gap.to_idx = hm_bitmap_next_set(extent->in_use, extent->region_count, gap.from_idx);
         if (gap.from_idx < gap.to_idx)
             page_idx = place_across(heap, extent, gap, len_pages, align_pages);
-        if (page_idx == HM_BITMAP_NONE)
-            continue;
-        closed_count = count_closed(heap, extent, page_idx, len_pages);
-        if (closed_count < inout_best->closed_count)
-            *inout_best = (struct choice){ { extent, page_idx }, closed_count };
+        if (page_idx != HM_BITMAP_NONE) {
+            closed_count = count_closed(heap, extent, page_idx, len_pages);
+            if (closed_count < inout_best->closed_count) {
+                inout_best->place = (struct hm_place){ extent, page_idx };
+                inout_best->closed_count = closed_count;
+            }
+        }
+        if (inout_best->closed_count == 0)
+            inout_best->left_count = 0;
+        else if (inout_best->place.extent != NULL)
+            inout_best->left_count--;
     }
 }
 
-/* The place for a run of any length that opens the fewest regions without memory, in any extent of
- * the node; else in a new one. */
+/* The place for a run of any length that opens the fewest regions without memory: in the first gap
+ * that fits and a few behind it, if any region is kept; else in a new extent. */
 static int
 find_across(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
             struct hm_place *out_place)
@@ -105,6 +116,7 @@ find_across(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_
     struct choice best = { .closed_count = SIZE_MAX };
     struct hm_extent *extent = heap->extents;
 
+    best.left_count = heap->kept_count > 0 ? GAP_CHOICE : 1;
     for (; extent != NULL; extent = extent->next)
         if (extent->node == node)
             search_extent(heap, extent, len_pages, align_pages, &best);
