@@ -178,16 +178,25 @@ bool
 hm_mixed_mend(struct hm_span *span, bool is_held)
 {
     uint32_t used_count = 0;
+    unsigned end = 0;
 
+    /* Perhaps the forking thread claimed it, and a handler forks: it goes on here. */
     if ((span->alarm & CLAIMED) != 0)
-        return true;
+        return false;
     for (unsigned i = 0; i < GRANULE_COUNT; i++) {
         unsigned byte = byte_at(span, i);
 
+        if (byte != 0)
+            end = i + granules_of(span, (byte & ~(unsigned)FREED) - 1);
         if (is_live(byte))
             used_count += granules_of(span, byte - 1);
         else if (byte != 0)
             mark_freed(span, i);
+    }
+    /* These two may have been copied before the bytes. */
+    if (!is_held) {
+        span->slot_count = 0;
+        span->carved = span->carved > end ? span->carved : end;
     }
     span->alarm = used_count + (is_held ? HELD : 0);
     if (span->alarm == 0)

@@ -298,7 +298,9 @@ Test(mixed, half_done_work_of_others_is_counted)
     cr_assert_eq(rig.heap.span_count, 0);
 }
 
-Test(mixed, what_others_were_giving_back_goes)
+/* A handler may fork between the claim and the lock: who claimed it goes on in the child, and gives
+ * it back once. */
+Test(mixed, what_was_claimed_before_a_fork_is_given_back_once)
 {
     struct hm_tcache *gone = new_cache();
     uintptr_t addr = alloc_by(gone, 64);
@@ -307,8 +309,27 @@ Test(mixed, what_others_were_giving_back_goes)
     hm_tcache_retire(gone);
     cr_assert(hm_mixed_free(span, addr));
     after_fork(cache);
-    cr_assert_eq(rig.heap.span_count, 0);
+    cr_assert_eq(rig.heap.span_count, 1);
+    cr_assert_neq(span_at(alloc_by(new_cache(), 64)), span, "it serves nobody");
+    hm_lock_take(&rig.heap.lock);
+    hm_mixed_destroy(&rig.heap, span);
+    hm_lock_give(&rig.heap.lock);
+    cr_assert_eq(rig.heap.span_count, 1, "the other one");
     cr_assert(hm_list_is_empty(&rig.pool.mixed));
+}
+
+/* Of what was in the middle of being placed, the bytes are newer than where the room began. */
+Test(mixed, room_begins_behind_all_blocks_after_a_fork)
+{
+    struct hm_tcache *gone = new_cache();
+    uintptr_t first = alloc_by(gone, 64);
+    uintptr_t second = alloc_by(gone, 64);
+    struct hm_span *span = span_at(first);
+
+    hm_store(&span->carved, (uint32_t)((second - first) >> span->class_idx));
+    after_fork(cache);
+    for (int i = 0; i < 16; i++)
+        cr_assert_neq(alloc(64), second);
 }
 
 /* --- misuse ----------------------------------------------------------------------------------- */
