@@ -149,19 +149,20 @@ hm_tcache_retire(struct hm_tcache *cache)
     hm_lock_give(&pool->heap->lock);
 }
 
-/* An orphan whose memory is of the thread's own node, if there is one among the oldest. */
+/* An orphan whose memory is of the thread's own node, if there is one among the oldest. What was
+ * looked at in vain is the next thread's last choice. */
 static struct hm_span *
 find_orphan(struct hm_pool *pool, unsigned class_idx)
 {
-    const struct hm_list *orphans = &pool->orphans[class_idx];
-    struct hm_list *link = orphans->next;
-    unsigned node = hm_nodes_here(pool->heap);
+    struct hm_list *orphans = &pool->orphans[class_idx];
 
-    for (unsigned i = 0; i < ORPHANS_PER_LOOK && link != orphans; i++, link = link->next) {
-        struct hm_span *span = hm_container_of(link, struct hm_span, link);
+    for (unsigned i = 0; i < ORPHANS_PER_LOOK && !hm_list_is_empty(orphans); i++) {
+        struct hm_span *span = hm_container_of(orphans->next, struct hm_span, link);
 
-        if (span->region->extent->node == node)
+        if (hm_nodes_is_near(pool->heap, span->region))
             return span;
+        hm_list_del(&span->link);
+        hm_list_add_last(orphans, &span->link);
     }
     return NULL;
 }

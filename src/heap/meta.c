@@ -12,6 +12,8 @@
  */
 #include "heap/meta.h"
 
+#include <errno.h>
+
 #define FIRST_CHUNK_BYTES (128 * HM_KIB)
 #define CHUNK_BYTES HM_MIB
 #define CHUNK_ALIGN_BYTES (64 * HM_KIB)
@@ -32,11 +34,13 @@ map_chunk(struct hm_meta *meta, size_t table_bytes, size_t len_bytes)
 {
     size_t all_bytes = hm_align_up(table_bytes + len_bytes + HEADER_BYTES, CHUNK_ALIGN_BYTES);
     struct hm_meta_chunk *chunk;
+    int saved_errno = errno;
     void *mem = NULL;
 
     if (meta->os->map_meta(meta->os->ctx, all_bytes, &mem) != 0)
         return NULL;
     meta->os->name(meta->os->ctx, (uintptr_t)mem, all_bytes, "huma meta");
+    errno = saved_errno;
     chunk = (struct hm_meta_chunk *)((uintptr_t)mem + table_bytes);
     chunk->next = meta->chunks;
     chunk->addr = (uintptr_t)mem;

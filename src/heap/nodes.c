@@ -16,6 +16,8 @@
  */
 #include "heap/nodes.h"
 
+#include <errno.h>
+
 #include "base/fmt.h"
 #include "heap/fit.h"
 
@@ -113,9 +115,11 @@ find_nearest(struct hm_heap *heap, unsigned id)
     const struct hm_os *os = heap->os;
     struct hm_nodes *nodes = heap->nodes;
     unsigned near_id = nodes->ids[0];
+    int saved_errno = errno;
 
     if (hm_backing_may_open(&heap->backing))
         (void)os->nearest(os->ctx, id, &nodes->mask, &near_id);
+    errno = saved_errno;
     nodes->idx_of[id] = nodes->idx_of[near_id];
     if (heap->backing.conf->verbose)
         say(nodes, id, nodes->idx_of[id]);
