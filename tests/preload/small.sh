@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: MIT
 # small.sh - small processes stay small: no huge page, and hardly more memory than under glibc.
 #
-# Each program is looked at when it exits, five times each way in turn; medians are compared. Rss as
+# Each program is looked at when it exits, eleven times each way in turn; medians are compared. Rss as
 # a whole cannot be held to 128 KiB: how many pages of libc's and the program's files the kernel maps
 # at a fault depends on its page cache, and swings by as much. What the library itself adds can:
 # anonymous memory, and pages of its own file. Where the machine gives huge pages to everybody (THP
 # always), the stack may lie on one: then huge pages are compared with glibc's.
 . "$(dirname "$0")/../programs/lib.sh"
 need awk
-round_count=5
+round_count=11
 
 thp_file=/sys/kernel/mm/transparent_hugepage/enabled
 thp=$(sed 's/.*\[\(.*\)\].*/\1/' "$thp_file" 2>/dev/null || echo absent)
