@@ -78,6 +78,19 @@ struct choice {
     unsigned left_count;
 };
 
+/* Take the place where a run at page_idx opens fewer regions without memory than the best so far. */
+static void
+weigh(const struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size_t len_pages,
+      struct choice *inout_best)
+{
+    size_t closed_count = count_closed(heap, extent, page_idx, len_pages);
+
+    if (closed_count < inout_best->closed_count) {
+        inout_best->place = (struct hm_place){ extent, page_idx };
+        inout_best->closed_count = closed_count;
+    }
+}
+
 /* A run starts where a gap does: what is left of it stays in one piece. */
 static void
 search_extent(const struct hm_heap *heap, struct hm_extent *extent, size_t len_pages,
@@ -87,19 +100,13 @@ search_extent(const struct hm_heap *heap, struct hm_extent *extent, size_t len_p
 
     while (inout_best->left_count > 0 && gap.to_idx < extent->region_count) {
         size_t page_idx = HM_BITMAP_NONE;
-        size_t closed_count;
 
         gap.from_idx = hm_bitmap_next_clear(extent->in_use, extent->region_count, gap.to_idx);
         gap.to_idx = hm_bitmap_next_set(extent->in_use, extent->region_count, gap.from_idx);
         if (gap.from_idx < gap.to_idx)
             page_idx = place_across(heap, extent, gap, len_pages, align_pages);
-        if (page_idx != HM_BITMAP_NONE) {
-            closed_count = count_closed(heap, extent, page_idx, len_pages);
-            if (closed_count < inout_best->closed_count) {
-                inout_best->place = (struct hm_place){ extent, page_idx };
-                inout_best->closed_count = closed_count;
-            }
-        }
+        if (page_idx != HM_BITMAP_NONE)
+            weigh(heap, extent, page_idx, len_pages, inout_best);
         if (inout_best->closed_count == 0)
             inout_best->left_count = 0;
         else if (inout_best->place.extent != NULL)
