@@ -78,7 +78,7 @@ struct choice {
     unsigned left_count;
 };
 
-/* Take the place where a run at page_idx opens fewer regions without memory than the best so far. */
+/* Take the place at page_idx if a run there opens fewer regions without memory than the best. */
 static void
 weigh(const struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size_t len_pages,
       struct choice *inout_best)
