@@ -197,8 +197,9 @@ write_sizes(FILE *fp)
     return sum;
 }
 
-/* What the kernel gave, by backing, and why it gave no more. */
-static void
+/* What the kernel gave, by backing, and why it gave no more. Apart, so that its buffers are not on
+ * the stack along with the statistics' other users. */
+static HM_NOINLINE void
 write_own(const struct hm_stats *stats, FILE *fp)
 {
     struct element element;

@@ -373,7 +373,7 @@ open_report(uint64_t pid)
     return hm_os_create_file(path);
 }
 
-static void
+static HM_COLD void
 report_text(const struct hm_stats *stats)
 {
     char buf[256];
@@ -383,7 +383,7 @@ report_text(const struct hm_stats *stats)
         hm_stats_print_text(stats, &out);
 }
 
-static void
+static HM_COLD void
 report_json(const struct hm_stats *stats)
 {
     uint64_t pid = (uint64_t)getpid();

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "backing/hugetlb.h"
 #include "base/fmt.h"
 
 typedef int (*obtain_fn)(struct hm_backing *backing, struct hm_range *inout_range,
@@ -18,10 +19,10 @@ static const obtain_fn obtain_fns[HM_BACKING_KINDS] = {
 /* Tell of the first fallback of each kind that somebody could do something about: when asked to,
  * and always when huge pages are required, since the program is about to run out of memory. */
 static void
-say_reason(const struct hm_backing *backing, enum hm_reason reason)
+say_reason(const struct hm_backing *backing, enum hm_reason reason, const struct hm_shortage *limit)
 {
     bool is_required = !hm_chain_has(&backing->conf->backing, HM_BACKING_4K);
-    char buf[256];
+    char buf[640];
     struct hm_fmt out;
 
     if (reason == HM_REASON_HEAP_SMALL || !(backing->conf->verbose || is_required))
@@ -29,21 +30,29 @@ say_reason(const struct hm_backing *backing, enum hm_reason reason)
     out = hm_fmt_init(buf, sizeof(buf), 2);
     hm_fmt_str(&out, "huma: no huge pages: ");
     hm_fmt_str(&out, hm_reason_sentence(reason));
+    if (limit != NULL && limit->path[0] != '\0') {
+        hm_fmt_str(&out, " (");
+        hm_fmt_str(&out, limit->path);
+        hm_fmt_str(&out, ": ");
+        hm_fmt_u64(&out, limit->limit_bytes);
+        hm_fmt_str(&out, ")");
+    }
     hm_fmt_str(&out, "; cure: ");
     hm_fmt_str(&out, hm_reason_cure(reason));
     hm_fmt_str(&out, "\n");
     hm_fmt_flush(&out);
 }
 
-static void
-count_reason(struct hm_backing *backing, enum hm_reason reason, size_t len_bytes)
+void
+hm_backing_count(struct hm_backing *backing, enum hm_reason reason, size_t len_bytes,
+                 const struct hm_shortage *limit)
 {
     size_t region_bytes = hm_region_bytes(&backing->geom);
 
     if (reason == HM_REASON_NONE)
         return;
     if (backing->reason_count[reason]++ == 0)
-        say_reason(backing, reason);
+        say_reason(backing, reason, limit);
     backing->reason_count[reason] += len_bytes > region_bytes ? len_bytes / region_bytes - 1 : 0;
 }
 
@@ -202,12 +211,16 @@ hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, size
     enum hm_reason reason = HM_REASON_NONE;
     int rc;
 
-    count_reason(backing, pick.reason, inout_range->len_bytes);
+    if (hm_backing_is_mixed(backing) && hm_hugetlb_obtain(backing, inout_range, pick.kind) == 0) {
+        *out_kind = HM_BACKING_HUGETLB;
+        return 0;
+    }
+    hm_backing_count(backing, pick.reason, inout_range->len_bytes, NULL);
     if (pick.kind == HM_BACKING_KINDS)
         return -ENOMEM;
     rc = obtain_fns[pick.kind](backing, inout_range, &reason);
     if (rc != 0 && pick.kind != HM_BACKING_4K) {
-        count_reason(backing, reason, inout_range->len_bytes);
+        hm_backing_count(backing, reason, inout_range->len_bytes, NULL);
         if (!hm_chain_has(&backing->conf->backing, HM_BACKING_4K))
             return -ENOMEM;
         pick.kind = HM_BACKING_4K;
@@ -241,7 +254,7 @@ hm_backing_join(struct hm_backing *backing, uintptr_t addr, size_t len_bytes)
     int rc = os->advise(os->ctx, addr, len_bytes, HM_ADVICE_COLLAPSE);
 
     if (rc != 0)
-        count_reason(backing, HM_REASON_COLLAPSE_FAILED, len_bytes);
+        hm_backing_count(backing, HM_REASON_COLLAPSE_FAILED, len_bytes, NULL);
     return rc;
 }
 
@@ -261,6 +274,6 @@ hm_backing_collapse(struct hm_backing *backing, uintptr_t addr, size_t len_bytes
     if (rc == 0)
         return 0;
     (void)os->advise(os->ctx, addr, len_bytes, HM_ADVICE_BASE);
-    count_reason(backing, HM_REASON_COLLAPSE_FAILED, len_bytes);
+    hm_backing_count(backing, HM_REASON_COLLAPSE_FAILED, len_bytes, NULL);
     return rc;
 }

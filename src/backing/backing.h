@@ -14,6 +14,13 @@
 
 #include "backing/pick.h"
 
+/* One size of hugetlb pages in the chain. */
+struct hm_pool_state {
+    uint64_t retry_ns; /* not asked before */
+    uint32_t wait_ns;  /* what was added for that; 0: the last request was served in full */
+    uint8_t why;       /* enum hm_reason of the last refusal */
+};
+
 struct hm_backing {
     const struct hm_os *os;                 /* const */
     const struct hm_conf *conf;             /* const; may be filled in after the first requests */
@@ -29,6 +36,9 @@ struct hm_backing {
     uint64_t room_ns;         /* when that was; 0: never */
     size_t room_heap_bytes;   /* size of the heap at that time */
     uint64_t room_next_bytes; /* to be opened until it is read again */
+
+    /* hugetlb.c */
+    struct hm_pool_state pools[HM_CHAIN_MAX]; /* as in the chain */
 };
 
 /* Address space that is to be opened: [addr, addr + len_bytes). */
@@ -38,6 +48,8 @@ struct hm_range {
     size_t rest_bytes;            /* never opened address space behind it, for later; may be 0 */
     enum hm_backing_kind advised; /* what the kernel was told of all of it; HM_BACKING_KINDS: of
                                      some parts nothing, or something else */
+    bool is_regions; /* whole closed regions: each may come from elsewhere than the next */
+    bool is_placed;  /* the kernel was told of which nodes */
 };
 
 void hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const struct hm_conf *conf,
@@ -45,7 +57,8 @@ void hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const s
 
 /* Make a range, reserved address space or memory discarded before, ready for use.
  *
- *   inout_range  `advised` follows what is told to the kernel, also on failure
+ *   inout_range  `advised` follows what is told to the kernel, also on failure; if it is regions,
+ *                len_bytes may fall to that of the first of them, which alone were made ready
  *   heap_bytes   size of the heap with this request in it; decides on the ramp
  *   out_kind     [out] the backing asked for
  *
@@ -70,6 +83,19 @@ uint64_t hm_backing_room_bytes(const struct hm_backing *backing, size_t heap_byt
 
 /* Whether huge pages would be asked for if the heap had `heap_bytes`. */
 bool hm_backing_wants_huge(struct hm_backing *backing, size_t heap_bytes);
+
+/* Whether parts of one block may lie on different backings: then none gets a mapping of its own,
+ * which the kernel could not resize. */
+HM_INLINE bool
+hm_backing_is_mixed(const struct hm_backing *backing)
+{
+    return hm_chain_has(&backing->conf->backing, HM_BACKING_HUGETLB);
+}
+
+/* Count a fallback of so many bytes; the first of a kind may be told.
+ *   limit  what set it, if a control group did; else NULL */
+void hm_backing_count(struct hm_backing *backing, enum hm_reason reason, size_t len_bytes,
+                      const struct hm_shortage *limit);
 
 /* The recipes, one file each: 0, or a negative errno and the reason. Next on the allocation walk:
  * hm_backing_advise, hm_backing_commit (backing/backing.c). */

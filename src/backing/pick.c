@@ -7,7 +7,12 @@
  */
 #include "backing/pick.h"
 
-static const char *const reason_texts[HM_REASON_COUNT][3] = {
+/* Arrays, not pointers: these would be written to by the loader in every process. */
+static const struct {
+    char code[24];
+    char sentence[112];
+    char cure[112];
+} reason_texts[HM_REASON_COUNT] = {
     { "none", "served by the first backing of the chain", "nothing to do" },
 #define HM_REASON(id, code, sentence, cure) { code, sentence, cure },
 #include "backing/reasons.def"
@@ -17,19 +22,19 @@ static const char *const reason_texts[HM_REASON_COUNT][3] = {
 const char *
 hm_reason_code(enum hm_reason reason)
 {
-    return reason_texts[reason][0];
+    return reason_texts[reason].code;
 }
 
 const char *
 hm_reason_sentence(enum hm_reason reason)
 {
-    return reason_texts[reason][1];
+    return reason_texts[reason].sentence;
 }
 
 const char *
 hm_reason_cure(enum hm_reason reason)
 {
-    return reason_texts[reason][2];
+    return reason_texts[reason].cure;
 }
 
 /* Spans of all size classes, each partly in use, come to some megabytes: so much must be left for
@@ -95,7 +100,7 @@ hm_pick_backing(const struct hm_pick_in *in)
 {
     struct hm_pick pick = { .kind = HM_BACKING_KINDS, .reason = HM_REASON_NONE };
 
-    if (!hm_chain_has(in->chain, HM_BACKING_THP))
+    if (!hm_chain_has(in->chain, HM_BACKING_THP) && !hm_chain_has(in->chain, HM_BACKING_HUGETLB))
         pick.reason = why_not_asked(in);
     for (unsigned i = 0; i < in->chain->kind_count; i++) {
         enum hm_reason reason;
@@ -103,6 +108,11 @@ hm_pick_backing(const struct hm_pick_in *in)
         pick.kind = (enum hm_backing_kind)in->chain->kind[i];
         if (pick.kind == HM_BACKING_4K)
             return pick;
+        /* Whether the pool serves is only known by asking it (hugetlb.c). */
+        if (pick.kind == HM_BACKING_HUGETLB) {
+            pick.kind = HM_BACKING_KINDS;
+            continue;
+        }
         reason = why_not_thp(in);
         if (reason == HM_REASON_NONE)
             return pick;

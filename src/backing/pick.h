@@ -4,7 +4,8 @@
  * Problem     The choice hangs on the chain, the machine, the administrator and the size of the
  *             heap, and whoever asks why must get one answer.
  * Idea        A function without side effects from all that to the first backing of the chain that
- *             may serve, with the reason if it is not the chain's first.
+ *             may serve, with the reason if it is not the chain's first. hugetlb is passed over:
+ *             what comes before the answer is tried first (hugetlb.h).
  */
 #ifndef HM_BACKING_PICK_H
 #define HM_BACKING_PICK_H

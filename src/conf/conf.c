@@ -33,42 +33,6 @@ hm_chain_has(const struct hm_chain *chain, enum hm_backing_kind kind)
     return false;
 }
 
-/* The kind that the first `len_bytes` of `text` name, if this version can serve it; else
- * HM_BACKING_KINDS. */
-static enum hm_backing_kind
-served_kind(const char *text, size_t len_bytes)
-{
-    static const enum hm_backing_kind served[] = { HM_BACKING_THP, HM_BACKING_4K };
-
-    for (unsigned i = 0; i < sizeof(served) / sizeof(served[0]); i++) {
-        const char *name = backing_names[served[i]];
-
-        if (strlen(name) == len_bytes && strncmp(name, text, len_bytes) == 0)
-            return served[i];
-    }
-    return HM_BACKING_KINDS;
-}
-
-static bool
-parse_backing(const char *text, struct hm_chain *out_chain)
-{
-    struct hm_chain chain = { .kind_count = 0 };
-
-    for (;;) {
-        size_t len_bytes = hm_word_bytes(text, ',');
-        enum hm_backing_kind kind = served_kind(text, len_bytes);
-
-        if (kind == HM_BACKING_KINDS || hm_chain_has(&chain, kind))
-            return false;
-        chain.kind[chain.kind_count++] = (uint8_t)kind;
-        if (text[len_bytes] == '\0')
-            break;
-        text += len_bytes + 1;
-    }
-    *out_chain = chain;
-    return true;
-}
-
 static bool
 parse_bytes(const char *text, size_t *out_bytes)
 {
@@ -93,6 +57,61 @@ parse_bytes(const char *text, size_t *out_bytes)
     if (*text != '\0' || value > (SIZE_MAX >> shift))
         return false;
     *out_bytes = value << shift;
+    return true;
+}
+
+/* One backing of a list, `len_bytes` long, into the chain. */
+static bool
+add_backing(const char *text, size_t len_bytes, struct hm_chain *inout_chain)
+{
+    static const enum hm_backing_kind served[]
+        = { HM_BACKING_HUGETLB, HM_BACKING_THP, HM_BACKING_4K };
+    size_t name_bytes = strcspn(text, ",:");
+    unsigned page_shift = 0;
+    unsigned i = 0;
+
+    while (i < 3
+           && (strlen(backing_names[served[i]]) != name_bytes
+               || strncmp(backing_names[served[i]], text, name_bytes) != 0))
+        i++;
+    if (i == 3 || inout_chain->kind_count == HM_CHAIN_MAX)
+        return false;
+    if (name_bytes != len_bytes) {
+        char size[24];
+        size_t size_bytes = len_bytes - name_bytes - 1;
+        size_t page_bytes = 0;
+
+        if (served[i] != HM_BACKING_HUGETLB || size_bytes >= sizeof(size))
+            return false;
+        memcpy(size, text + name_bytes + 1, size_bytes);
+        size[size_bytes] = '\0';
+        if (!parse_bytes(size, &page_bytes) || !hm_is_pow2(page_bytes) || page_bytes < 4 * HM_KIB)
+            return false;
+        page_shift = (unsigned)__builtin_ctzll(page_bytes);
+    }
+    for (unsigned k = 0; k < inout_chain->kind_count; k++)
+        if (inout_chain->kind[k] == served[i] && inout_chain->page_shift[k] == page_shift)
+            return false;
+    inout_chain->page_shift[inout_chain->kind_count] = (uint8_t)page_shift;
+    inout_chain->kind[inout_chain->kind_count++] = (uint8_t)served[i];
+    return true;
+}
+
+static bool
+parse_backing(const char *text, struct hm_chain *out_chain)
+{
+    struct hm_chain chain = { .kind_count = 0 };
+
+    for (;;) {
+        size_t len_bytes = hm_word_bytes(text, ',');
+
+        if (!add_backing(text, len_bytes, &chain))
+            return false;
+        if (text[len_bytes] == '\0')
+            break;
+        text += len_bytes + 1;
+    }
+    *out_chain = chain;
     return true;
 }
 

@@ -10,8 +10,8 @@
 
 #include "base/units.h"
 
-/* Where the memory of a range may come from. This version serves thp and 4k; the others have their
- * place in reports. */
+/* Where the memory of a range may come from. This version serves all but mthp, which has its place
+ * in reports. */
 enum hm_backing_kind {
     HM_BACKING_HUGETLB, /* pages of the reserved pool */
     HM_BACKING_THP,     /* transparent huge pages */
@@ -27,9 +27,13 @@ enum hm_numa {
     HM_NUMA_OFF,        /* the kernel decides at each touch */
 };
 
-/* An ordered list of backings without repetition. */
+/* An ordered list of backings without repetition; hugetlb may be there with several sizes. */
+#define HM_CHAIN_MAX 5
+
 struct hm_chain {
-    uint8_t kind[HM_BACKING_KINDS]; /* enum hm_backing_kind */
+    uint8_t kind[HM_CHAIN_MAX];       /* enum hm_backing_kind */
+    uint8_t page_shift[HM_CHAIN_MAX]; /* of hugetlb: log2 of the page size; 0: a huge page of the
+                                         kernel's own size, as thp has */
     uint8_t kind_count;
 };
 

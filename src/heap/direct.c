@@ -92,8 +92,12 @@ hm_direct_carry(struct hm_heap *heap, uintptr_t addr, size_t len_bytes, enum hm_
 {
     const struct hm_os *os = heap->os;
     struct hm_mapping map = { .len_bytes = len_bytes, .kind = kind };
-    int rc = os->carry(os->ctx, addr, len_bytes, hm_region_bytes(&heap->geom), &map.addr);
+    int rc;
 
+    /* The kernel moves no part of them. */
+    if (kind == HM_BACKING_HUGETLB)
+        return -EINVAL;
+    rc = os->carry(os->ctx, addr, len_bytes, hm_region_bytes(&heap->geom), &map.addr);
     if (rc != 0)
         return rc;
     enter(heap, &map);

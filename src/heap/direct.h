@@ -16,6 +16,15 @@
  * longer, and its pages moved, without a byte being copied. */
 #define HM_GROWN_MIN_BYTES (4 * HM_MIB)
 
+/* Whether a block of this length gets one. With hugetlb in the chain none does: the kernel does not
+ * resize such a mapping, and parts of a block may be on another backing. */
+HM_INLINE bool
+hm_direct_is_wanted(const struct hm_heap *heap, size_t len_bytes, bool is_growing)
+{
+    return (len_bytes >= HM_DIRECT_MIN_BYTES || (is_growing && len_bytes >= HM_GROWN_MIN_BYTES))
+           && !hm_backing_is_mixed(&heap->backing);
+}
+
 struct hm_mapping {
     uintptr_t addr;
     size_t len_bytes;

@@ -116,7 +116,7 @@ struct hm_heap {
 
     /* purge (purge.c) */
     size_t dirty_free_pages;  /* free but resident pages in open regions on base pages */
-    size_t huge_free_pages;   /* free pages in open regions on huge pages */
+    size_t huge_free_pages;   /* free pages in open regions on THP */
     size_t huge_idle_pages;   /* the least there were of them in this epoch of demand */
     unsigned idle_epochs;     /* so long there were too many */
     uint64_t sweep_next_ns;   /* no free base pages are searched for before */

@@ -23,8 +23,8 @@
 
 /* A filter of system calls may end the process for one that it does not know; without a policy the
  * kernel's own rule holds, which is not bad. */
-static bool
-may_ask(const struct hm_heap *heap)
+bool
+hm_nodes_may_ask(const struct hm_heap *heap)
 {
     return heap->os->filters(heap->os->ctx) == HM_FILTERS_NONE;
 }
@@ -79,7 +79,7 @@ make_nodes(struct hm_heap *heap)
     struct hm_node_mask mask;
     struct hm_nodes *nodes;
 
-    if (numa == HM_NUMA_OFF || !may_ask(heap) || os->nodes(os->ctx, &mask) != 0
+    if (numa == HM_NUMA_OFF || !hm_nodes_may_ask(heap) || os->nodes(os->ctx, &mask) != 0
         || count_nodes(&mask) < 2)
         return NULL;
     nodes = hm_meta_alloc(&heap->meta, sizeof(*nodes), sizeof(uint64_t));
@@ -154,7 +154,7 @@ hm_nodes_place_slow(struct hm_heap *heap, uintptr_t addr, size_t len_bytes, unsi
     const struct hm_nodes *nodes = heap->nodes;
     struct hm_node_mask one = { { 0 } };
 
-    if (!may_ask(heap))
+    if (!hm_nodes_may_ask(heap))
         return;
     hm_node_add(&one, nodes->ids[node]);
     if (nodes->count == 1)

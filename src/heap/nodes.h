@@ -20,6 +20,7 @@ struct hm_nodes {
                                     HM_NODES_MAX: not known yet */
 };
 
+bool hm_nodes_may_ask(const struct hm_heap *heap);
 unsigned hm_nodes_here_slow(struct hm_heap *heap);
 void hm_nodes_place_slow(struct hm_heap *heap, uintptr_t addr, size_t len_bytes, unsigned node);
 
@@ -49,6 +50,13 @@ hm_nodes_place(struct hm_heap *heap, uintptr_t addr, size_t len_bytes, unsigned 
 {
     if (HM_UNLIKELY(heap->nodes != NULL))
         hm_nodes_place_slow(heap, addr, len_bytes, node);
+}
+
+/* Whether it may be told, and asked again, where ranges lie. */
+HM_INLINE bool
+hm_nodes_may_place(const struct hm_heap *heap)
+{
+    return HM_UNLIKELY(heap->nodes != NULL) && hm_nodes_may_ask(heap);
 }
 
 #endif

@@ -74,7 +74,7 @@ mark_open(struct hm_heap *heap, struct hm_region *region)
     if (region->backing == HM_BACKING_4K) {
         heap->base_regions++;
         heap->dirty_free_pages += region->dirty_pages;
-    } else {
+    } else if (region->backing == HM_BACKING_THP) {
         heap->huge_free_pages += heap->region_pages;
     }
     hm_hide_undo(heap, region);
@@ -101,7 +101,9 @@ open_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx, si
         while (idx < to_idx && region_at(heap, extent, idx)->state == HM_REGION_CLOSED)
             idx++;
         range = hm_extent_range(extent, &heap->geom, first_idx, idx);
+        range.is_placed = hm_nodes_may_place(heap);
         rc = hm_backing_obtain(&heap->backing, &range, heap_bytes, &kind);
+        idx = first_idx + (range.len_bytes >> heap->geom.region_shift);
         hm_extent_note(extent, &range, idx, rc == 0);
         if (rc != 0)
             return -ENOMEM;
@@ -152,7 +154,7 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
         if (region->backing == HM_BACKING_4K) {
             heap->dirty_free_pages -= were_dirty;
             hm_heal_note(heap, region);
-        } else {
+        } else if (region->backing == HM_BACKING_THP) {
             hm_purge_lower(heap, part_pages);
         }
         if (were_dirty > 0) {
@@ -308,7 +310,7 @@ mark_empty(struct hm_heap *heap, struct hm_region *region)
     if (region->backing == HM_BACKING_4K) {
         heap->base_regions--;
         heap->dirty_free_pages -= region->dirty_pages;
-    } else {
+    } else if (region->backing == HM_BACKING_THP) {
         hm_purge_lower(heap, heap->region_pages);
     }
     region->state = HM_REGION_KEPT;
@@ -335,7 +337,7 @@ hm_pheap_free(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
         if (region->backing == HM_BACKING_4K) {
             heap->dirty_free_pages += part_pages;
             hm_heal_note(heap, region);
-        } else {
+        } else if (region->backing == HM_BACKING_THP) {
             heap->huge_free_pages += part_pages;
         }
         if (region->used_pages == 0) {

@@ -154,7 +154,7 @@ hm_pheap_check(const struct hm_heap *heap)
         listed_count += region->state == HM_REGION_OPEN && region->longest_free_pages > 0;
         if (region->state == HM_REGION_OPEN && region->backing == HM_BACKING_4K)
             dirty_free_pages += region->dirty_pages - region->used_pages;
-        else if (region->state == HM_REGION_OPEN)
+        else if (region->state == HM_REGION_OPEN && region->backing == HM_BACKING_THP)
             huge_free_pages += heap->region_pages - region->used_pages;
     }
     if (used_pages != heap->used_pages + heap->stash.pages)

@@ -21,6 +21,7 @@
  */
 #include "heap/purge.h"
 
+#include "backing/hugetlb.h"
 #include "heap/extent.h"
 #include "heap/hide.h"
 #include "heap/nodes.h"
@@ -99,8 +100,16 @@ close_region(struct hm_heap *heap, struct hm_region *region)
     size_t region_bytes = hm_region_bytes(&heap->geom);
     size_t was_dirty_bytes = hm_pages_to_bytes(&heap->geom, region->dirty_pages);
 
-    if (region->dirty_pages > 0 && discard(heap, region->addr, region_bytes) != 0)
+    if (region->backing == HM_BACKING_HUGETLB) {
+        if (hm_hugetlb_release(&heap->backing, region->addr, region_bytes) != 0)
+            return 0;
+        hm_nodes_place(heap, region->addr, region_bytes, region->extent->node);
+        heap->discarded_bytes += region_bytes;
+        heap->discard_calls++;
+        was_dirty_bytes = region_bytes;
+    } else if (region->dirty_pages > 0 && discard(heap, region->addr, region_bytes) != 0) {
         return 0;
+    }
     hm_pheap_unkeep(heap, region);
     region->state = HM_REGION_CLOSED;
     region->dirty_pages = 0;
@@ -190,7 +199,7 @@ lend_unwanted(struct hm_heap *heap)
 
     for (; region != NULL && age_epochs(heap, region) > 0 && left_count > 0;
          region = region->prev) {
-        if (region->is_lazy)
+        if (region->is_lazy || region->backing == HM_BACKING_HUGETLB)
             continue;
         left_count--;
         region->is_lazy = true;
@@ -324,7 +333,7 @@ split_list(struct hm_heap *heap, struct hm_region *region, size_t *inout_count, 
     for (; region != NULL && *inout_count > 0; region = region->next) {
         size_t given_pages;
 
-        if (region->backing == HM_BACKING_4K)
+        if (region->backing != HM_BACKING_THP)
             continue;
         given_pages = split(heap, region);
         if (given_pages == 0)

@@ -46,6 +46,7 @@ hm_extent_range(const struct hm_extent *extent, const struct hm_geom *geom, size
         .addr = extent->addr + (from_idx << geom->region_shift),
         .len_bytes = (to_idx - from_idx) << geom->region_shift,
         .advised = HM_BACKING_KINDS,
+        .is_regions = true,
     };
 
     if (to_idx > extent->tail_idx)

@@ -96,6 +96,38 @@ enum hm_policy {
     HM_POLICY_INTERLEAVE, /* all of the mask in turn, a page or a huge page each */
 };
 
+/* Which step of mapping hugetlb pages failed. */
+enum hm_pool_step {
+    HM_POOL_KERNEL,  /* none: this kernel cannot do it safely */
+    HM_POOL_RESERVE, /* the pool does not promise as much */
+    HM_POOL_FILL,    /* it did, but the pages are not to be had */
+    HM_POOL_MOVE,    /* they cannot be put where they are wanted */
+};
+
+/* What keeps a process from hugetlb pages, as files tell. */
+enum hm_shortage_cause {
+    HM_SHORTAGE_UNKNOWN, /* none of these */
+    HM_SHORTAGE_POOL,    /* too few are free and not promised to others */
+    HM_SHORTAGE_MAX,     /* a control group's limit on pages in use */
+    HM_SHORTAGE_RSVD,    /* ... on pages promised */
+};
+
+/* Hugetlb pages for [addr, addr + len_bytes), multiples of their size. */
+struct hm_pool_range {
+    uintptr_t addr;
+    size_t len_bytes;
+    unsigned page_shift; /* log2 of their size */
+    bool is_placed;      /* place() was called for the range: keep to its nodes */
+};
+
+#define HM_SHORTAGE_PATH_BYTES 288
+
+struct hm_shortage {
+    enum hm_shortage_cause cause;
+    char path[HM_SHORTAGE_PATH_BYTES];       /* MAX, RSVD: the file with the limit; may be cut */
+    uint64_t limit_bytes; /* ... and what it says */
+};
+
 struct hm_os {
     void *ctx; /* handed to every function */
 
@@ -135,6 +167,19 @@ struct hm_os {
      *   align_bytes  both ends of the range are multiples of it; the new address nearly always */
     int (*carry)(void *ctx, uintptr_t addr, size_t len_bytes, size_t align_bytes,
                  uintptr_t *out_addr);
+
+    /* Put pages of the hugetlb pool in the place of reserved address space without memory. When it
+     * succeeds they are really there, zero-filled: no touch can fail.
+     *   out_step  [out] on failure: where */
+    int (*pool_map)(void *ctx, const struct hm_pool_range *range, enum hm_pool_step *out_step);
+
+    /* Give them back to the pool; the range is reserved address space again. If it fails, nothing
+     * changed. */
+    int (*pool_unmap)(void *ctx, uintptr_t addr, size_t len_bytes);
+
+    /* Why `len_bytes` of them cannot be had. Opens files: see room(). */
+    int (*shortage)(void *ctx, size_t len_bytes, unsigned page_shift,
+                    struct hm_shortage *out_shortage);
 
     int (*advise)(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice);
 
@@ -228,6 +273,10 @@ int hm_os_room_under(const char *root, struct hm_room *out_room);
 int hm_os_nearest_under(const char *root, unsigned node, const struct hm_node_mask *mask,
                         unsigned *out_node);
 
+/* Why hugetlb pages are short, under a tree of a test, or "". */
+int hm_os_shortage_under(const char *root, size_t len_bytes, unsigned page_shift,
+                         struct hm_shortage *out_shortage);
+
 /* --- addresses that may be anything (os_peek.c) --- */
 
 /* Whether the 8 bytes at `addr`, a multiple of 8, can be read now. Never faults. Sets errno. */
@@ -249,6 +298,10 @@ int hm_os_unmap(void *ctx, uintptr_t addr, size_t len_bytes);
 int hm_os_remap(void *ctx, uintptr_t addr, size_t old_bytes, uintptr_t to_addr, size_t new_bytes);
 int hm_os_carry(void *ctx, uintptr_t addr, size_t len_bytes, size_t align_bytes,
                 uintptr_t *out_addr);
+int hm_os_pool_map(void *ctx, const struct hm_pool_range *range, enum hm_pool_step *out_step);
+int hm_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes);
+int hm_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift,
+                   struct hm_shortage *out_shortage);
 size_t hm_os_address_limit(void *ctx);
 int hm_os_map_meta(void *ctx, size_t len_bytes, void **out_mem);
 int hm_os_advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice);

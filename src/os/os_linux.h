@@ -22,6 +22,18 @@
 #define MREMAP_DONTUNMAP 4 /* Linux 5.7 */
 #endif
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT 26
+#endif
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000 /* Linux 4.17 */
+#endif
+
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41 /* Linux 5.17 */
 #define PR_SET_VMA_ANON_NAME 0
@@ -29,7 +41,9 @@
 
 /* Memory policies (include/uapi/linux/mempolicy.h): their own header comes with libnuma. */
 #define HM_MPOL_PREFERRED 1
+#define HM_MPOL_BIND 2
 #define HM_MPOL_INTERLEAVE 3
+#define HM_MPOL_F_ADDR (1ul << 1)
 #define HM_MPOL_F_MEMS_ALLOWED (1ul << 2)
 
 /* ioctl PAGEMAP_SCAN on /proc/PID/pagemap, Linux 6.7 (include/uapi/linux/fs.h). Own names, because

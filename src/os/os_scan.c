@@ -122,6 +122,13 @@ smaps_line(void *arg, const char *line)
         walk->sum->resident_bytes += line_bytes(walk, line + 4);
     } else if (strncmp(line, "AnonHugePages:", 14) == 0) {
         walk->sum->huge_bytes += line_bytes(walk, line + 14);
+    } else if (strncmp(line, "Private_Hugetlb:", 16) == 0
+               || strncmp(line, "Shared_Hugetlb:", 15) == 0) {
+        uint64_t len_bytes = line_bytes(walk, strchr(line, ':') + 1);
+
+        /* The kernel does not count them in Rss. */
+        walk->sum->resident_bytes += len_bytes;
+        walk->sum->huge_bytes += len_bytes;
     }
 }
 

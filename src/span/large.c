@@ -81,8 +81,7 @@ struct wish {
 static bool
 wants_mapping(const struct hm_heap *heap, const struct wish *wish, size_t len_bytes)
 {
-    return len_bytes >= HM_DIRECT_MIN_BYTES
-           || (wish->step_bytes != 0 && len_bytes >= HM_GROWN_MIN_BYTES)
+    return hm_direct_is_wanted(heap, len_bytes, wish->step_bytes != 0)
            || wish->align_bytes > hm_region_bytes(&heap->geom);
 }
 
@@ -430,7 +429,8 @@ resize_pages(struct hm_heap *heap, struct hm_span *span, size_t len_pages, struc
 
     if (span->kind == HM_SPAN_MAPPED)
         return resize_mapping(heap, span, len_pages);
-    return (new_bytes < HM_DIRECT_MIN_BYTES && resize_run(heap, span, len_pages))
+    return ((new_bytes < HM_DIRECT_MIN_BYTES || hm_backing_is_mixed(&heap->backing))
+            && resize_run(heap, span, len_pages))
            || carry_run(heap, span, new_bytes, out_rest);
 }
 

@@ -33,12 +33,15 @@ static const struct story {
     size_t huge_start_bytes;
     size_t page_bytes;
     size_t hpage_bytes;
+    size_t pool_bytes; /* hugetlb pages that are free at the start */
 } stories[] = {
-    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB },
-    { "thp", 0, 4 * HM_KIB, 2 * HM_MIB },
-    { "4k", 0, 4 * HM_KIB, 2 * HM_MIB },
-    { "thp,4k", 0, 16 * HM_KIB, 32 * HM_MIB },
-    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 0 },
+    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 0 },
+    { "thp", 0, 4 * HM_KIB, 2 * HM_MIB, 0 },
+    { "4k", 0, 4 * HM_KIB, 2 * HM_MIB, 0 },
+    { "thp,4k", 0, 16 * HM_KIB, 32 * HM_MIB, 0 },
+    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 0, 0 },
+    { "hugetlb,thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 24 * HM_MIB },
+    { "hugetlb,4k", 0, 16 * HM_KIB, 32 * HM_MIB, 2048 * HM_MIB },
 };
 
 struct block {
@@ -200,6 +203,7 @@ begin(void)
 
     fake_os_init(&rig.fake, story->page_bytes, story->hpage_bytes);
     rig.fake.tick_ns = 1000000;
+    rig.fake.space.pool_bytes = story->pool_bytes;
     hm_conf_defaults(&rig.conf);
     rig_chain(&rig, story->chain);
     rig.conf.huge_start_bytes = story->huge_start_bytes;

@@ -56,6 +56,9 @@ put_back() {
 leave() {
     local rc=$?
     trap '' HUP INT TERM
+    # What runs still may hold what is to be put back.
+    jobs -p | while read -r job; do kill "$job" 2>/dev/null || :; done
+    wait
     [ -z "$group_dir" ] || remove_group
     [ -z "${is_locked:-}" ] || put_back
     rm -rf "$work_dir"

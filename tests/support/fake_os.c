@@ -27,6 +27,9 @@ static const char *const kind_names[FAKE_CALL_KINDS + 1] = {
     [FAKE_PLACE] = "place",
     [FAKE_NEAREST] = "nearest",
     [FAKE_CARRY] = "carry",
+    [FAKE_POOL_MAP] = "pool_map",
+    [FAKE_POOL_UNMAP] = "pool_unmap",
+    [FAKE_SHORTAGE] = "shortage",
     [FAKE_MAP_META] = "map_meta",
     [FAKE_SCAN] = "scan",
     [FAKE_SHARING] = "sharing",
@@ -53,6 +56,9 @@ static const int errors[FAKE_CALL_KINDS][7] = {
     [FAKE_NEAREST] = { ENOENT, EACCES, EMFILE },
     [FAKE_REMAP] = { ENOMEM, EAGAIN, EFAULT, EINVAL, EPERM, EINTR },
     [FAKE_CARRY] = { ENOMEM, EAGAIN, EFAULT, EINVAL, EPERM, EINTR },
+    [FAKE_POOL_MAP] = { ENOMEM, EFAULT, EINVAL, EAGAIN, EPERM, ENODEV, ENOSYS },
+    [FAKE_POOL_UNMAP] = { ENOMEM, EINVAL, EAGAIN, EPERM, EINTR },
+    [FAKE_SHORTAGE] = { ENOENT, EACCES, EMFILE, ENOMEM, EINTR },
     [FAKE_MAP_META] = { ENOMEM, EAGAIN, EPERM, EINTR },
     [FAKE_SCAN] = { EPERM, ENOENT, EACCES, EMFILE, ENOMEM, EINTR },
     [FAKE_SHARING] = { EPERM, ENOENT, EACCES, EMFILE, ENOMEM, EINTR },
@@ -132,6 +138,7 @@ commit(void *ctx, uintptr_t addr, size_t len_bytes)
     struct fake_call call = { .kind = FAKE_COMMIT, .addr = addr, .len_bytes = len_bytes };
 
     call.rc = fake_os_begin(fake, FAKE_COMMIT);
+    fake_os_forbid_pool(fake, addr, len_bytes, "commit() of hugetlb pages");
     fake_space_set(&fake->space, addr, len_bytes, 0, call.rc == 0 ? FAKE_COMMITTED : 0,
                    "commit() of what is not whole regions of one mapping");
     return fake_os_end(fake, call);
@@ -180,6 +187,7 @@ carry(void *ctx, uintptr_t addr, size_t len_bytes, size_t align_bytes, uintptr_t
     struct fake_call call = { .kind = FAKE_CARRY, .addr = addr, .len_bytes = len_bytes };
 
     call.rc = fake_os_begin(fake, FAKE_CARRY);
+    fake_os_forbid_pool(fake, addr, len_bytes, "carry() of hugetlb pages");
     if (call.rc == 0
         && (fake->space.reserved_bytes + len_bytes > fake->limit_bytes
             || !fake_space_carry(&fake->space, addr, len_bytes, align_bytes, out_addr)))
@@ -276,6 +284,8 @@ advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice)
 
     call.rc = fake_os_begin(fake, call.kind);
     (void)fake_space_find(&fake->space, addr, len_bytes, "advice on what was not reserved");
+    if (advice != HM_ADVICE_HIDE && advice != HM_ADVICE_SHOW)
+        fake_os_forbid_pool(fake, addr, len_bytes, "advice that hugetlb pages do not take");
     if (call.rc == 0 && advice < HM_ADVICE_DISCARD && fake->thp_mode == HM_THP_ABSENT)
         call.rc = -EINVAL;
     if (call.rc == 0)
@@ -431,6 +441,9 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
                 .unmap = unmap,
                 .remap = remap,
                 .carry = carry,
+                .pool_map = fake_os_pool_map,
+                .pool_unmap = fake_os_pool_unmap,
+                .shortage = fake_os_shortage,
                 .advise = advise,
                 .map_meta = map_meta,
                 .name = name,
@@ -447,6 +460,8 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
         .nodes = { { 1 } },
         .limit_bytes = SIZE_MAX,
         .huge_room_bytes = SIZE_MAX,
+        .pool_max_bytes = SIZE_MAX,
+        .pool_step = HM_POOL_RESERVE,
     };
     fake->os.ctx = fake;
     (void)pthread_mutex_init(&fake->mutex, NULL);

@@ -27,6 +27,9 @@ enum fake_call_kind {
     FAKE_PLACE,
     FAKE_NEAREST,
     FAKE_CARRY,
+    FAKE_POOL_MAP,
+    FAKE_POOL_UNMAP,
+    FAKE_SHORTAGE,
     FAKE_MAP_META,
     FAKE_SCAN,
     FAKE_SHARING,
@@ -93,8 +96,11 @@ struct fake_os {
     uint64_t sharing_ns;    /* ... by each question about sharing */
     size_t limit_bytes;     /* of address space reserved, as by RLIMIT_AS */
     size_t huge_room_bytes; /* how much can be collapsed before -ENOMEM: no huge page is free */
-    bool no_room_to_grow;   /* a remap in place never grows */
-    bool no_huge_flag;      /* a kernel that cannot tell what huge pages map */
+    size_t pool_max_bytes;  /* of hugetlb pages that can be filled, as under a control group */
+    enum hm_pool_step pool_step; /* where a call fails that is made to fail */
+    struct hm_shortage shortage; /* what files tell */
+    bool no_room_to_grow;        /* a remap in place never grows */
+    bool no_huge_flag;           /* a kernel that cannot tell what huge pages map */
 
     struct fake_fault fault;
     uint64_t call_count[FAKE_CALL_KINDS]; /* with those that failed */
@@ -145,6 +151,17 @@ unsigned fake_os_here(void *ctx);
 int fake_os_place(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_policy policy,
                   const struct hm_node_mask *mask);
 int fake_os_nearest(void *ctx, unsigned node, const struct hm_node_mask *mask, unsigned *out_node);
+
+/* ... those in fake_pool.c */
+int fake_os_pool_map(void *ctx, uintptr_t addr, size_t len_bytes, unsigned page_shift,
+                     bool is_placed, enum hm_pool_step *out_step);
+int fake_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes);
+int fake_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift,
+                     struct hm_shortage *out_shortage);
+
+/* A range with hugetlb pages in it is misuse, told as `what`. */
+void fake_os_forbid_pool(const struct fake_os *fake, uintptr_t addr, size_t len_bytes,
+                         const char *what);
 
 /* All calls that can fail, together. */
 uint64_t fake_os_calls(const struct fake_os *fake);

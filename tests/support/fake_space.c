@@ -191,6 +191,7 @@ drop_cells(struct fake_space *space, struct fake_mapping *mapping, size_t cell_i
     for (; cell_idx < cell_count(space, mapping->len_bytes); cell_idx++) {
         if ((mapping->cells[cell_idx] & FAKE_COMMITTED) != 0)
             space->committed_bytes -= cell_bytes(space, mapping, cell_idx);
+        fake_pool_drop(space, mapping->cells[cell_idx]);
         drop_bits(&mapping->cells[cell_idx]);
     }
 }
@@ -363,10 +364,9 @@ fake_space_grow(struct fake_space *space, uintptr_t addr, size_t old_bytes, size
 {
     struct fake_mapping *mapping = find_one_vma(space, addr, old_bytes);
     size_t idx = (size_t)(mapping - space->mappings);
-    uintptr_t limit = space->end_addr;
+    bool is_last = idx + 1 == space->mapping_count;
+    uintptr_t limit = is_last ? space->end_addr : space->mappings[idx + 1].addr;
 
-    if (idx + 1 < space->mapping_count)
-        limit = space->mappings[idx + 1].addr;
     if (new_bytes > limit - addr)
         return false;
     resize(space, mapping, new_bytes);

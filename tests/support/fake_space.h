@@ -23,7 +23,8 @@ enum {
     FAKE_IS_HUGE = 8,    /* resident as one huge page */
     FAKE_HIDDEN = 16,    /* not in core dumps */
     FAKE_WANTS = FAKE_WANTS_HUGE | FAKE_WANTS_BASE,
-    FAKE_FLAGS = 31,
+    FAKE_POOL = 32, /* pages of the hugetlb pool */
+    FAKE_FLAGS = 63,
 };
 
 /* One region, which is a huge page where the geometry has them: the flags in the lowest bits, and
@@ -46,6 +47,8 @@ struct fake_space {
     size_t mapping_cap;
     size_t reserved_bytes;  /* in all mappings */
     size_t committed_bytes; /* of these, readable */
+    size_t pool_bytes;      /* free hugetlb pages */
+    size_t pool_used_bytes; /* hugetlb pages that are mapped */
 
     /* settable */
     uintptr_t base_addr; /* the lowest address handed out */
@@ -102,6 +105,9 @@ void fake_share_drop(const struct fake_space *space, fake_cell cell, size_t page
 /* Whole regions of one mapping: pages that are resident, and of these those that a child has. */
 size_t fake_space_shared(const struct fake_space *space, uintptr_t addr, size_t len_bytes,
                          size_t *out_shared_count);
+
+/* A region goes: if it was a hugetlb page, that is free again. */
+void fake_pool_drop(struct fake_space *space, fake_cell cell);
 
 /* Flags of the region at `addr`; whether no page of the range was written since it was last
  * discarded. */

@@ -100,10 +100,11 @@ Test(conf, an_empty_value_is_as_good_as_none)
 
 Test(conf, backing)
 {
-    static const char *const good[] = { "thp", "4k", "thp,4k", "4k,thp" };
+    static const char *const good[]
+        = { "thp", "4k", "thp,4k", "4k,thp", "hugetlb", "hugetlb,thp,4k" };
     static const char *const bad[]
-        = { ",",    "thp,", ",thp", "thp,,4k", "thp,thp", "4k,4k",   "THP",    "thp 4k",
-            " thp", "th",   "thpp", "hugetlb", "mthp",    "thp,4k,", "4k;thp", "thp,4k,thp" };
+        = { ",",    "thp,", ",thp", "thp,,4k",  "thp,thp", "4k,4k",   "THP",    "thp 4k",
+            " thp", "th",   "thpp", "hugetlb:", "mthp",    "thp,4k,", "4k;thp", "thp,4k,thp" };
     struct hm_conf conf;
     char said[256];
 
@@ -113,6 +114,27 @@ Test(conf, backing)
         cr_expect_str_eq(said, "");
         cr_expect_str_eq(chain_text(&conf.backing), good[i]);
     }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        cr_expect_eq(read_one(&conf, "HUMA_BACKING", bad[i], said, sizeof(said)), 1, "%s", bad[i]);
+        cr_expect_str_eq(chain_text(&conf.backing), "thp,4k", "%s", bad[i]);
+    }
+}
+
+Test(conf, sizes_of_hugetlb_pages)
+{
+    static const char *const bad[]
+        = { "hugetlb:3M", "hugetlb:0",  "hugetlb:2M,hugetlb:2048k",        "hugetlb:2M:1G",
+            "thp:2M",     "hugetlb:1k", "hugetlb:99999999999999999999999G" };
+    struct hm_conf conf;
+    char said[256];
+
+    cr_assert_eq(
+        read_one(&conf, "HUMA_BACKING", "hugetlb:1G,hugetlb:2M,hugetlb,4k", said, sizeof(said)), 0);
+    cr_assert_eq(conf.backing.kind_count, 4);
+    cr_assert_eq(conf.backing.kind[1], HM_BACKING_HUGETLB);
+    cr_assert_eq(conf.backing.page_shift[0], 30);
+    cr_assert_eq(conf.backing.page_shift[1], 21);
+    cr_assert_eq(conf.backing.page_shift[2], 0);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         cr_expect_eq(read_one(&conf, "HUMA_BACKING", bad[i], said, sizeof(said)), 1, "%s", bad[i]);
         cr_expect_str_eq(chain_text(&conf.backing), "thp,4k", "%s", bad[i]);
@@ -230,9 +252,9 @@ Test(conf, a_wrong_value_is_told_in_one_line)
 
     read_one(&conf, "HUMA_VERBOSE", "maybe", said, sizeof(said));
     cr_assert_str_eq(said, "huma: HUMA_VERBOSE=maybe is ignored: accepted is 0 or 1; using 0\n");
-    read_one(&conf, "HUMA_BACKING", "hugetlb", said, sizeof(said));
-    cr_assert_str_eq(said, "huma: HUMA_BACKING=hugetlb is ignored: accepted is a comma-separated "
-                           "list of thp and 4k; using thp,4k\n");
+    read_one(&conf, "HUMA_BACKING", "mthp", said, sizeof(said));
+    cr_assert_str_eq(said, "huma: HUMA_BACKING=mthp is ignored: accepted is a comma-separated "
+                           "list of hugetlb, hugetlb:SIZE, thp and 4k; using thp,4k\n");
     read_one(&conf, "HUMA_HUGE_START", "lots", said, sizeof(said));
     cr_assert_eq(strncmp(said, "huma: HUMA_HUGE_START=lots is ignored: accepted is bytes, ", 57), 0,
                  "%s", said);

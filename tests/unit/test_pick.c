@@ -8,11 +8,13 @@
 
 #define NOTHING HM_BACKING_KINDS
 
-static const struct hm_chain thp_4k = { { HM_BACKING_THP, HM_BACKING_4K }, 2 };
-static const struct hm_chain only_thp = { { HM_BACKING_THP }, 1 };
-static const struct hm_chain only_4k = { { HM_BACKING_4K }, 1 };
-static const struct hm_chain base_first = { { HM_BACKING_4K, HM_BACKING_THP }, 2 };
-static const struct hm_chain empty = { { 0 }, 0 };
+static const struct hm_chain thp_4k
+    = { .kind = { HM_BACKING_THP, HM_BACKING_4K }, .kind_count = 2 };
+static const struct hm_chain only_thp = { .kind = { HM_BACKING_THP }, .kind_count = 1 };
+static const struct hm_chain only_4k = { .kind = { HM_BACKING_4K }, .kind_count = 1 };
+static const struct hm_chain base_first
+    = { .kind = { HM_BACKING_4K, HM_BACKING_THP }, .kind_count = 2 };
+static const struct hm_chain empty = { .kind = { 0 }, .kind_count = 0 };
 
 static struct hm_pick
 pick(const struct hm_chain *chain, enum hm_thp_mode mode, size_t heap_bytes)

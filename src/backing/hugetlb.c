@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* hugetlb.c - the backing `hugetlb`: pages of the pool that the administrator reserved.
+ *
+ * Problem     A pool is small, others take from it, and it may grow later. What it cannot give must
+ *             never be found out by a touch.
+ * Idea        Regions are mapped and filled at once (os_pool.c), some at a time; if that is too
+ *             much, half of it, down to one. So what is there is used to the last page, and the
+ *             next backing serves the rest. After a refusal of a single region the pool is left
+ *             alone for a while, for longer each time; then it is asked again. What a refusal means
+ *             is looked up in files, once per refusal.
+ * State       backing->pools, one for each size in the chain.
+ * Locking     The heap's lock.
+ */
+#include "backing/hugetlb.h"
+
+#include <errno.h>
+
+/* Regions asked for at a time. Under a control group's limit the kernel fills what it can before it
+ * refuses, and all that is in vain. */
+#define BATCH_REGIONS 16
+
+/* After a refusal; twice as long after each further one. */
+#define WAIT_MIN_NS 10000000u
+#define WAIT_MAX_NS 1000000000u
+
+/* --- why not ---------------------------------------------------------------------------------- */
+
+/* What was asked for, and what came of it. */
+struct refusal {
+    struct hm_pool_range range;
+    enum hm_pool_step step;
+    int rc;
+};
+
+static enum hm_reason
+why_short(struct hm_backing *backing, const struct refusal *refusal, struct hm_shortage *out_limit)
+{
+    static const enum hm_reason reasons[] = {
+        [HM_SHORTAGE_POOL] = HM_REASON_POOL_EMPTY,
+        [HM_SHORTAGE_MAX] = HM_REASON_POOL_MAX,
+        [HM_SHORTAGE_RSVD] = HM_REASON_POOL_RSVD,
+    };
+    const struct hm_os *os = backing->os;
+    const struct hm_pool_range *range = &refusal->range;
+    bool has_promise = refusal->step == HM_POOL_FILL;
+    struct hm_shortage found = { .cause = HM_SHORTAGE_UNKNOWN };
+
+    if (hm_backing_may_open(backing)
+        && os->shortage(os->ctx, range->len_bytes, range->page_shift, &found) == 0
+        && found.cause != HM_SHORTAGE_UNKNOWN) {
+        /* Then it is not the pool as a whole. */
+        if (has_promise && found.cause == HM_SHORTAGE_POOL)
+            return HM_REASON_POOL_NODE;
+        *out_limit = found;
+        return reasons[found.cause];
+    }
+    return has_promise ? HM_REASON_POOL_NODE : HM_REASON_POOL_REFUSED;
+}
+
+static enum hm_reason
+why(struct hm_backing *backing, const struct refusal *refusal, struct hm_shortage *out_limit)
+{
+    enum hm_pool_step step = refusal->step;
+    int rc = refusal->rc;
+
+    if (step == HM_POOL_KERNEL || (step == HM_POOL_FILL && rc == -EINVAL))
+        return HM_REASON_POOL_KERNEL;
+    if (step == HM_POOL_RESERVE && rc == -EAGAIN)
+        return HM_REASON_POOL_MEMLOCK;
+    if (step == HM_POOL_RESERVE && rc == -ENOMEM)
+        return why_short(backing, refusal, out_limit);
+    if (step == HM_POOL_RESERVE
+        && (rc == -EINVAL || rc == -ENODEV || rc == -ENOSYS || rc == -EOPNOTSUPP))
+        return HM_REASON_POOL_SIZE;
+    if (step == HM_POOL_FILL && rc == -ENOMEM)
+        return HM_REASON_POOL_MEMCG;
+    if (step == HM_POOL_FILL && rc == -EFAULT)
+        return why_short(backing, refusal, out_limit);
+    return HM_REASON_POOL_REFUSED;
+}
+
+/* What waiting does not change. */
+static bool
+is_final(enum hm_reason reason)
+{
+    return reason == HM_REASON_POOL_KERNEL || reason == HM_REASON_POOL_SIZE
+           || reason == HM_REASON_POOL_LARGE;
+}
+
+static void
+refuse(struct hm_backing *backing, struct hm_pool_state *pool, enum hm_reason reason)
+{
+    uint64_t now_ns = backing->os->now_ns(backing->os->ctx);
+
+    pool->why = (uint8_t)reason;
+    pool->wait_ns = 2 * pool->wait_ns > WAIT_MIN_NS ? 2 * pool->wait_ns : WAIT_MIN_NS;
+    if (pool->wait_ns > WAIT_MAX_NS)
+        pool->wait_ns = WAIT_MAX_NS;
+    pool->retry_ns = is_final(reason) ? UINT64_MAX : now_ns + pool->wait_ns;
+}
+
+/* --- the recipe ------------------------------------------------------------------------------- */
+
+/* From one pool. */
+static int
+take(struct hm_backing *backing, struct hm_pool_state *pool, struct hm_range *inout_range,
+     unsigned page_shift, struct hm_shortage *out_limit)
+{
+    const struct hm_os *os = backing->os;
+    size_t region_bytes = hm_region_bytes(&backing->geom);
+    struct refusal refusal = { .step = HM_POOL_KERNEL };
+    struct hm_pool_range *range = &refusal.range;
+
+    *range = (struct hm_pool_range){ inout_range->addr, inout_range->len_bytes, page_shift,
+                                     inout_range->is_placed };
+    if (range->len_bytes > BATCH_REGIONS * region_bytes)
+        range->len_bytes = BATCH_REGIONS * region_bytes;
+    for (;;) {
+        refusal.rc = os->pool_map(os->ctx, range, &refusal.step);
+        if (refusal.rc == 0 || range->len_bytes == region_bytes || refusal.step == HM_POOL_KERNEL)
+            break;
+        range->len_bytes = hm_align_down(range->len_bytes / 2, region_bytes);
+    }
+    if (refusal.rc == 0) {
+        inout_range->len_bytes = range->len_bytes;
+        pool->wait_ns = 0;
+    } else {
+        refuse(backing, pool, why(backing, &refusal, out_limit));
+    }
+    return refusal.rc;
+}
+
+int
+hm_hugetlb_obtain(struct hm_backing *backing, struct hm_range *inout_range,
+                  enum hm_backing_kind next)
+{
+    const struct hm_chain *chain = &backing->conf->backing;
+
+    for (unsigned i = 0; i < chain->kind_count && chain->kind[i] != next; i++) {
+        struct hm_pool_state *pool = &backing->pools[i];
+        unsigned page_shift = chain->page_shift[i];
+        struct hm_shortage limit = { .cause = HM_SHORTAGE_UNKNOWN };
+
+        if (chain->kind[i] != HM_BACKING_HUGETLB)
+            continue;
+        if (page_shift == 0)
+            page_shift = backing->geom.hpage_shift;
+        if (!inout_range->is_regions) {
+            hm_backing_count(backing, HM_REASON_POOL_ALIGN, inout_range->len_bytes, NULL);
+            continue;
+        }
+        if (page_shift == 0 || page_shift > backing->geom.region_shift)
+            refuse(backing, pool, page_shift == 0 ? HM_REASON_POOL_SIZE : HM_REASON_POOL_LARGE);
+        else if (backing->os->now_ns(backing->os->ctx) >= pool->retry_ns
+                 && take(backing, pool, inout_range, page_shift, &limit) == 0)
+            return 0;
+        hm_backing_count(backing, (enum hm_reason)pool->why, inout_range->len_bytes, &limit);
+    }
+    return -ENOMEM;
+}
+
+int
+hm_hugetlb_release(struct hm_backing *backing, uintptr_t addr, size_t len_bytes)
+{
+    const struct hm_os *os = backing->os;
+    int rc = os->pool_unmap(os->ctx, addr, len_bytes);
+
+    /* One of the names of the heap's address space: it joins its neighbours. */
+    if (rc == 0)
+        os->name(os->ctx, addr, len_bytes, "huma heap");
+    return rc;
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* fake_pool.c - the hugetlb pool of the fake kernel (see fake_os.h).
+ *
+ * Problem     Hugetlb pages obey fewer calls than other memory, and what the kernel refuses on them
+ *             must not be asked.
+ * Idea        A flag per region. Pages come from a count of free ones and go back to it. The calls
+ *             that suit other memory only are misuse.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "support/fake_os.h"
+#include "support/fake_real.h"
+
+static fake_cell *
+cell_at(const struct fake_space *space, const struct fake_mapping *mapping, uintptr_t addr)
+{
+    return &mapping->cells[(addr - mapping->addr) >> space->geom.region_shift];
+}
+
+static bool
+is_whole(const struct fake_space *space, uintptr_t addr, size_t len_bytes)
+{
+    return ((addr | len_bytes) & (hm_region_bytes(&space->geom) - 1)) == 0;
+}
+
+void
+fake_pool_drop(struct fake_space *space, fake_cell cell)
+{
+    if ((cell & FAKE_POOL) == 0)
+        return;
+    space->pool_bytes += hm_region_bytes(&space->geom);
+    space->pool_used_bytes -= hm_region_bytes(&space->geom);
+}
+
+void
+fake_os_forbid_pool(const struct fake_os *fake, uintptr_t addr, size_t len_bytes, const char *what)
+{
+    const struct fake_mapping *mapping = fake_space_find(&fake->space, addr, len_bytes, what);
+    size_t region_bytes = hm_region_bytes(&fake->space.geom);
+    uintptr_t end = addr + len_bytes;
+
+    for (addr = hm_align_down(addr, region_bytes); addr < end; addr += region_bytes)
+        if ((*cell_at(&fake->space, mapping, addr) & FAKE_POOL) != 0)
+            fake_space_misuse(what, addr, len_bytes);
+}
+
+/* What is replaced must be address space without memory. */
+static void
+place(struct fake_os *fake, uintptr_t addr, size_t len_bytes)
+{
+    const char *what = "pool_map() over memory in use";
+    struct fake_space *space = &fake->space;
+    const struct fake_mapping *mapping = fake_space_find(space, addr, len_bytes, what);
+    size_t region_bytes = hm_region_bytes(&space->geom);
+    uintptr_t flags = ~(uintptr_t)(FAKE_WANTS | FAKE_HIDDEN | FAKE_COMMITTED);
+
+    for (size_t off = 0; off < len_bytes; off += region_bytes)
+        if ((*cell_at(space, mapping, addr + off) & flags) != 0)
+            fake_space_misuse(what, addr + off, region_bytes);
+    fake_real_discard(mapping->is_real, addr, len_bytes);
+    fake_space_set(space, addr, len_bytes, FAKE_WANTS | FAKE_HIDDEN,
+                   FAKE_COMMITTED | FAKE_IS_HUGE | FAKE_POOL, what);
+    space->pool_bytes -= len_bytes;
+    space->pool_used_bytes += len_bytes;
+}
+
+int
+fake_os_pool_map(void *ctx, const struct hm_pool_range *range, enum hm_pool_step *out_step)
+{
+    struct fake_os *fake = ctx;
+    uintptr_t addr = range->addr;
+    size_t len_bytes = range->len_bytes;
+    struct fake_space *space = &fake->space;
+    struct fake_call call = { .kind = FAKE_POOL_MAP, .addr = addr, .len_bytes = len_bytes };
+
+    call.rc = fake_os_begin(fake, FAKE_POOL_MAP);
+    if (!is_whole(space, addr, len_bytes))
+        fake_space_misuse("pool_map() of a part of a region", addr, len_bytes);
+    *out_step = fake->pool_step;
+    if (call.rc == 0 && range->page_shift != space->geom.hpage_shift) {
+        *out_step = HM_POOL_RESERVE;
+        call.rc = -EINVAL;
+    } else if (call.rc == 0 && len_bytes > space->pool_bytes) {
+        *out_step = HM_POOL_RESERVE;
+        call.rc = -ENOMEM;
+    } else if (call.rc == 0
+               && (len_bytes > fake->pool_max_bytes
+                   || space->pool_used_bytes > fake->pool_max_bytes - len_bytes)) {
+        *out_step = HM_POOL_FILL;
+        call.rc = -EFAULT;
+    }
+    if (call.rc == 0)
+        place(fake, addr, len_bytes);
+    return fake_os_end(fake, call);
+}
+
+int
+fake_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes)
+{
+    struct fake_os *fake = ctx;
+    struct fake_space *space = &fake->space;
+    struct fake_call call = { .kind = FAKE_POOL_UNMAP, .addr = addr, .len_bytes = len_bytes };
+    const char *what = "pool_unmap() of what is not on the pool";
+    const struct fake_mapping *mapping;
+
+    call.rc = fake_os_begin(fake, FAKE_POOL_UNMAP);
+    mapping = fake_space_find(space, addr, len_bytes, what);
+    if (!is_whole(space, addr, len_bytes))
+        fake_space_misuse(what, addr, len_bytes);
+    for (size_t off = 0; off < len_bytes && call.rc == 0; off += hm_region_bytes(&space->geom)) {
+        fake_cell *cell = cell_at(space, mapping, addr + off);
+
+        if ((*cell & FAKE_POOL) == 0)
+            fake_space_misuse(what, addr + off, len_bytes);
+        fake_pool_drop(space, *cell);
+        free((void *)(*cell & ~(uintptr_t)FAKE_FLAGS));
+        *cell = 0;
+        space->committed_bytes -= hm_region_bytes(&space->geom);
+    }
+    if (call.rc == 0)
+        fake_real_discard(mapping->is_real, addr, len_bytes);
+    return fake_os_end(fake, call);
+}
+
+int
+fake_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift, struct hm_shortage *out_shortage)
+{
+    struct fake_os *fake = ctx;
+    struct fake_call call = { .kind = FAKE_SHORTAGE, .len_bytes = len_bytes };
+
+    (void)page_shift;
+    call.rc = fake_os_begin(fake, FAKE_SHORTAGE);
+    if (call.rc == 0)
+        *out_shortage = fake->shortage;
+    return fake_os_end(fake, call);
+}
