@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* process.c - the one process-wide heap: first call, environment, threads that end, fork, exit.
+/* process.c - the one process-wide heap: first call, environment, threads that end, exit.
  *
  * Problem     malloc is called before any constructor, in threads that are ending, in forked
  *             children and at exit; and each of these moments lacks something that the others have.
@@ -7,10 +7,8 @@
  *             If libc has an environment by then, options are read and the handlers for fork and
  *             thread exit are set; else our constructor does that. At exit the report is written. A
  *             program that never allocates pays for none of it.
- * State       hm_process and hm_thread_cache: the only mutable globals of the library.
- * Locking     hm_process.lock (rank 1), then heap.lock (rank 2). fork() holds heap.lock across, so
- *             that the child does not find it held by a thread that it does not have; the forking
- *             thread itself passes through, for handlers of other libraries that allocate.
+ * State       hm_process and hm_thread_cache: with what fork.c has, the only mutable globals.
+ * Locking     hm_process.lock (rank 1), then heap.lock (rank 2).
  */
 #include "api/process.h"
 
@@ -19,16 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#if __has_include(<sys/single_threaded.h>)
-#include <sys/single_threaded.h> /* glibc from 2.32 on */
-#define IS_THREADED (!__libc_single_threaded)
-#else
-#define IS_THREADED true
-#endif
 
+#include "api/fork.h"
 #include "api/purger.h"
 #include "cache/mixing.h"
-#include "heap/rejoin.h"
 #include "stats/print.h"
 
 /* Its pagemap is empty before the first request, so that free(NULL) and foreign pointers find
@@ -94,39 +86,6 @@ watch_thread(struct hm_tcache *cache)
 {
     if (hm_load(&hm_process.has_key))
         (void)pthread_setspecific(hm_process.exit_key, cache);
-}
-
-/* --- fork ------------------------------------------------------------------------------------- */
-
-static void
-fork_prepare(void)
-{
-    hm_process.was_threaded = IS_THREADED;
-    hm_lock_take_for_fork(&hm_process.heap.lock);
-    hm_rejoin_forking(&hm_process.heap);
-}
-
-static void
-fork_parent(void)
-{
-    hm_lock_give_after_fork(&hm_process.heap.lock);
-}
-
-static void
-fork_child(void)
-{
-    struct hm_tcache *self = hm_thread_cache != EMPTY ? hm_thread_cache : NULL;
-
-    bool is_interrupted = hm_process.heap.lock.is_interrupted;
-
-    /* What a handler interrupted goes on here, and finds all as it left it. */
-    if (hm_process.was_threaded && !is_interrupted)
-        hm_pool_after_fork(&hm_process.pool, self);
-    hm_lock_reset(&hm_process.heap.lock);
-    if (!hm_lock_is_mine(&hm_process.lock))
-        hm_lock_reset(&hm_process.lock);
-    if (!is_interrupted)
-        hm_purger_start();
 }
 
 /* --- options ---------------------------------------------------------------------------------- */
@@ -212,7 +171,7 @@ configure(void)
     hm_lock_give(&hm_process.lock);
     if (is_first) {
         read_options();
-        (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
+        hm_fork_watch();
     }
     if (hm_thread_cache != EMPTY)
         watch_thread(hm_thread_cache);

@@ -81,6 +81,13 @@ bool hm_backing_may_open(struct hm_backing *backing);
  * since. Without a limit: more than there can be. */
 uint64_t hm_backing_room_bytes(const struct hm_backing *backing, size_t heap_bytes);
 
+/* Memory apart from the heap for a copy of whole regions, never from the pool.
+ *   kind  HM_BACKING_THP or HM_BACKING_4K
+ *
+ * Returns 0, or -ENOMEM also if there might not be enough to write to all of it. */
+int hm_backing_obtain_copy(struct hm_backing *backing, size_t len_bytes, enum hm_backing_kind kind,
+                           uintptr_t *out_addr);
+
 /* Whether huge pages would be asked for if the heap had `heap_bytes`. */
 bool hm_backing_wants_huge(struct hm_backing *backing, size_t heap_bytes);
 

@@ -170,3 +170,46 @@ hm_hugetlb_release(struct hm_backing *backing, uintptr_t addr, size_t len_bytes)
         os->name(os->ctx, addr, len_bytes, "huma heap");
     return rc;
 }
+
+/* --- for the child of a fork ------------------------------------------------------------------ */
+
+/* To write to more than there is would end the process. What cannot be read is no limit. */
+static bool
+is_there_room(struct hm_backing *backing, size_t len_bytes)
+{
+    const struct hm_os *os = backing->os;
+    struct hm_room room = { 0 };
+    uint64_t free_bytes = UINT64_MAX;
+
+    if (!hm_backing_may_open(backing))
+        return true;
+    (void)os->available(os->ctx, &free_bytes);
+    if (free_bytes < hm_pick_reserve_bytes(&backing->geom, 0)
+        || free_bytes - hm_pick_reserve_bytes(&backing->geom, 0) < len_bytes)
+        return false;
+    if (os->room(os->ctx, &room) != 0 || room.limit_bytes == 0)
+        return true;
+    return room.left_bytes >= len_bytes + hm_pick_reserve_bytes(&backing->geom, room.limit_bytes);
+}
+
+int
+hm_backing_obtain_copy(struct hm_backing *backing, size_t len_bytes, enum hm_backing_kind kind,
+                       uintptr_t *out_addr)
+{
+    const struct hm_os *os = backing->os;
+    struct hm_range range = { .len_bytes = len_bytes, .advised = HM_BACKING_KINDS };
+
+    if (!is_there_room(backing, len_bytes)
+        || os->reserve(os->ctx, len_bytes, hm_region_bytes(&backing->geom), &range.addr) != 0) {
+        hm_backing_count(backing, HM_REASON_FORK_ROOM, len_bytes, NULL);
+        return -ENOMEM;
+    }
+    (void)hm_backing_advise(backing, &range, kind);
+    if (hm_backing_commit(backing, &range) != 0) {
+        (void)os->unmap(os->ctx, range.addr, len_bytes);
+        hm_backing_count(backing, HM_REASON_FORK_ROOM, len_bytes, NULL);
+        return -ENOMEM;
+    }
+    *out_addr = range.addr;
+    return 0;
+}

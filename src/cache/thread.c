@@ -209,8 +209,10 @@ settle(struct hm_span *span)
     uint64_t bits = 0;
 
     hm_store(&span->remote_state, hm_load(&span->remote_state) & ~HM_REMOTE_PENDING);
-    for (unsigned i = 0; i < span->word_count; i++)
+    for (unsigned i = 0; i < span->word_count; i++) {
         bits |= span->remote[i];
+        hm_span_mark(span, i, span->remote[i]);
+    }
     if (bits == 0 && hm_remote_count(span) == 0 && span->uncounted == 0)
         return false;
     hm_remote_merge_all(span);

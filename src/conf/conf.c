@@ -165,18 +165,33 @@ parse_off_on(const char *text, bool *out_on)
     return true;
 }
 
+/* Which of `count` names a text is. */
+static bool
+parse_name(const char *text, const char *const *names, unsigned count, unsigned *out_idx)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *out_idx = i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool
 parse_numa(const char *text, enum hm_numa *out_numa)
 {
     static const char *const names[] = { "local", "interleave", "off" };
 
-    for (unsigned i = 0; i < 3; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *out_numa = (enum hm_numa)i;
-            return true;
-        }
-    }
-    return false;
+    return parse_name(text, names, 3, out_numa);
+}
+
+static bool
+parse_fork(const char *text, enum hm_fork *out_fork)
+{
+    static const char *const names[] = { "safe", "keep" };
+
+    return parse_name(text, names, 2, out_fork);
 }
 
 void

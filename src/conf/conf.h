@@ -27,6 +27,12 @@ enum hm_numa {
     HM_NUMA_OFF,        /* the kernel decides at each touch */
 };
 
+/* What is done about hugetlb pages when the process forks. */
+enum hm_fork {
+    HM_FORK_SAFE, /* the child gets copies of its own */
+    HM_FORK_KEEP, /* nothing: parent and child share them until one writes */
+};
+
 /* An ordered list of backings without repetition; hugetlb may be there with several sizes. */
 #define HM_CHAIN_MAX 5
 
@@ -42,6 +48,7 @@ struct hm_conf {
     bool is_passed_over; /* HUMA_ONLY does not mean this executable */
     bool is_late;        /* the heap starts when the program runs already */
     size_t huge_start_bytes;
+    enum hm_fork fork;
     enum hm_numa numa;
     const char *only;  /* may point into the environment */
     const char *stats; /* "0" = no report; may point into the environment */

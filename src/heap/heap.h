@@ -133,6 +133,9 @@ struct hm_heap {
     size_t base_regions; /* open regions on base pages */
     struct hm_heal heal;
 
+    bool has_shadows;                 /* some region has a copy for a child (shadow.c) */
+    enum hm_backing_kind shadow_kind; /* on what */
+
     /* blocks with a mapping of their own (direct.c) */
     size_t direct_bytes;
     size_t direct_kind_bytes[HM_BACKING_KINDS]; /* the same by backing asked for */

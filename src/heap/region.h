@@ -37,14 +37,15 @@ struct hm_region {
     uint32_t used_pages;
     uint32_t longest_free_pages;
     uint32_t dirty_pages;
-    uint32_t fork_gen;   /* forks of the heap when its pages were last known to be ours alone */
-    uint32_t seam_pages; /* free run across the end of this region and the begin of the next: 0
+    uint32_t fork_gen;     /* forks of the heap when its pages were last known to be ours alone */
+    uint32_t seam_pages;   /* free run across the end of this region and the begin of the next: 0
                             unless both are open and free there */
-    uint8_t state;       /* enum hm_region_state */
-    uint8_t backing;     /* enum hm_backing_kind; valid unless closed */
-    bool is_refused;     /* the kernel would not collapse it since it was opened (heal.c) */
-    bool is_lazy;        /* kept, and the kernel may take its memory when it is short (purge.c) */
-    uint8_t epoch;       /* of demand, in which it was kept */
+    uint8_t state;         /* enum hm_region_state */
+    uint8_t backing;       /* enum hm_backing_kind; valid unless closed */
+    bool is_refused;       /* the kernel would not collapse it since it was opened (heal.c) */
+    bool is_lazy;          /* kept, and the kernel may take its memory when it is short (purge.c) */
+    uint8_t epoch;         /* of demand, in which it was kept */
+    uintptr_t shadow_addr; /* its copy for the child of a fork that is under way; 0: none */
     struct hm_list heal_link; /* in heap->heal.candidates; valid unless closed */
     uint64_t bits[]; /* HM_BITMAP_WORDS(pages) words of pages in use, then as many of dirty pages */
 };

@@ -124,8 +124,8 @@ struct hm_pool_range {
 
 struct hm_shortage {
     enum hm_shortage_cause cause;
-    char path[HM_SHORTAGE_PATH_BYTES];       /* MAX, RSVD: the file with the limit; may be cut */
-    uint64_t limit_bytes; /* ... and what it says */
+    char path[HM_SHORTAGE_PATH_BYTES]; /* MAX, RSVD: the file with the limit; may be cut */
+    uint64_t limit_bytes;              /* ... and what it says */
 };
 
 struct hm_os {
@@ -177,6 +177,10 @@ struct hm_os {
      * changed. */
     int (*pool_unmap)(void *ctx, uintptr_t addr, size_t len_bytes);
 
+    /* Copy memory that other threads may write to meanwhile: each aligned word is one that was
+     * there at some moment of the call. */
+    void (*copy)(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes);
+
     /* Why `len_bytes` of them cannot be had. Opens files: see room(). */
     int (*shortage)(void *ctx, size_t len_bytes, unsigned page_shift,
                     struct hm_shortage *out_shortage);
@@ -193,6 +197,9 @@ struct hm_os {
     /* Opens files: only while filters() says what it said at the start, and that was not
      * HM_FILTERS_OPEN. */
     enum hm_thp_mode (*thp_mode)(void *ctx);
+
+    /* Memory of the machine that can be had without swapping. Opens a file: see room(). */
+    int (*available)(void *ctx, uint64_t *out_bytes);
 
     /* What the memory cgroups have left. Opens files: only while filters() says what it said at
      * the start, and that was not HM_FILTERS_OPEN. Costs tens of microseconds. */
@@ -300,6 +307,8 @@ int hm_os_carry(void *ctx, uintptr_t addr, size_t len_bytes, size_t align_bytes,
                 uintptr_t *out_addr);
 int hm_os_pool_map(void *ctx, const struct hm_pool_range *range, enum hm_pool_step *out_step);
 int hm_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes);
+int hm_os_available(void *ctx, uint64_t *out_bytes);
+void hm_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes);
 int hm_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift,
                    struct hm_shortage *out_shortage);
 size_t hm_os_address_limit(void *ctx);

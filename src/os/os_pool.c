@@ -115,8 +115,7 @@ hm_os_pool_map(void *ctx, const struct hm_pool_range *range, enum hm_pool_step *
     rc = fill(mem, range);
     if (rc == 0) {
         *out_step = HM_POOL_MOVE;
-        if (mremap(mem, len_bytes, len_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, addr)
-            != MAP_FAILED)
+        if (mremap(mem, len_bytes, len_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, addr) != MAP_FAILED)
             return 0;
         rc = -errno;
         /* Nearly always the target is untouched, and this is refused. */
@@ -133,4 +132,16 @@ hm_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes)
     return mmap((void *)addr, len_bytes, PROT_NONE, RESERVE_FLAGS | MAP_FIXED, -1, 0) != MAP_FAILED
                ? 0
                : -errno;
+}
+
+/* Data races are what this is for. */
+__attribute__((no_sanitize("thread"))) void
+hm_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes)
+{
+    const uint64_t *from = (const uint64_t *)from_addr;
+    uint64_t *to = (uint64_t *)to_addr;
+
+    (void)ctx;
+    for (size_t i = 0; i < len_bytes / sizeof(*to); i++)
+        to[i] = hm_load(&from[i]);
 }

@@ -188,22 +188,60 @@ is_pool_short(const struct search *search)
     return left_count << search->page_shift < search->len_bytes;
 }
 
+/* --- the machine ------------------------------------------------------------------------------ */
+
+static void
+available_line(void *arg, const char *line)
+{
+    static const char key[] = "MemAvailable:";
+    uint64_t *out_kib = arg;
+
+    if (strncmp(line, key, sizeof(key) - 1) != 0)
+        return;
+    for (line += sizeof(key) - 1; *line == ' '; line++)
+        ;
+    for (*out_kib = 0; *line >= '0' && *line <= '9'; line++)
+        *out_kib = *out_kib * 10 + (uint64_t)(*line - '0');
+}
+
+int
+hm_os_available(void *ctx, uint64_t *out_bytes)
+{
+    uint64_t kib = UINT64_MAX;
+    int rc = hm_os_read_lines("/proc/meminfo", available_line, &kib);
+
+    (void)ctx;
+    if (rc == 0 && kib == UINT64_MAX)
+        rc = -ENOENT;
+    if (rc == 0)
+        *out_bytes = kib * HM_KIB;
+    return rc;
+}
+
 /* --- for the table ---------------------------------------------------------------------------- */
+
+/* Where the kernel has no control groups there is no limit of theirs. */
+static HM_NOINLINE int
+read_groups(struct search *search)
+{
+    struct file_path path;
+    struct hm_fmt out = hm_fmt_init(path.text, sizeof(path.text), -1);
+    int rc;
+
+    hm_fmt_str(&out, search->root);
+    hm_fmt_str(&out, "/proc/self/cgroup");
+    rc = hm_os_read_lines(path.text, membership_line, search);
+    return rc == -ENOENT ? 0 : rc;
+}
 
 int
 hm_os_shortage_under(const char *root, size_t len_bytes, unsigned page_shift,
                      struct hm_shortage *out_shortage)
 {
     struct search search = { .root = root, .len_bytes = len_bytes, .page_shift = page_shift };
-    char *path = search.found.path; /* until there is something else to be in it */
-    struct hm_fmt out = hm_fmt_init(path, sizeof(search.found.path), -1);
-    int rc;
+    int rc = read_groups(&search);
 
-    hm_fmt_str(&out, root);
-    hm_fmt_str(&out, "/proc/self/cgroup");
-    rc = hm_os_read_lines(path, membership_line, &search);
-    /* Where the kernel has no control groups there is no limit of theirs. */
-    if (rc != 0 && rc != -ENOENT)
+    if (rc != 0)
         return rc;
     if (!climb(&search, "/sys/fs/cgroup/hugetlb", search.v1_path, files_v1)
         && !climb(&search, mounts_v2[0], search.v2_path, files_v2)

@@ -190,6 +190,16 @@ hm_span_wipe_rest(struct hm_span *span)
     }
 }
 
+void
+hm_span_mark(struct hm_span *span, unsigned word_idx, uint64_t word)
+{
+    for (; word != 0; word &= word - 1) {
+        uint64_t slot_idx = word_idx * 64 + (unsigned)__builtin_ctzll(word);
+
+        ((struct hm_slot *)hm_span_slot_addr(span, slot_idx))->mark = span;
+    }
+}
+
 /* The kernel copied the pagemap at yet another moment, so it is told again. */
 void
 hm_span_mend(struct hm_span *span, struct hm_heap *heap)

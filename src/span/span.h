@@ -255,6 +255,10 @@ void hm_span_wipe(struct hm_span *span);
 /* The same where fork() cut off a thread that did it: some marks are erased already. */
 void hm_span_wipe_rest(struct hm_span *span);
 
+/* In a forked child: mark the slots of a word of remote bits as free. They were, but what is on
+ * hugetlb pages may have been copied before that (heap/shadow.c). */
+void hm_span_mark(struct hm_span *span, unsigned word_idx, uint64_t word);
+
 /* If fork() cut off the thread that was at work here: find out from their marks which slots are
  * free. heap->lock is held. */
 void hm_span_mend(struct hm_span *span, struct hm_heap *heap);

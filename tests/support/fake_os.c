@@ -350,6 +350,17 @@ thp_mode(void *ctx)
 }
 
 static int
+available(void *ctx, uint64_t *out_bytes)
+{
+    const struct fake_os *fake = ctx;
+
+    if (fake->available_bytes == 0)
+        return -ENOENT;
+    *out_bytes = fake->available_bytes;
+    return 0;
+}
+
+static int
 room(void *ctx, struct hm_room *out_room)
 {
     struct fake_os *fake = ctx;
@@ -443,11 +454,13 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
                 .carry = carry,
                 .pool_map = fake_os_pool_map,
                 .pool_unmap = fake_os_pool_unmap,
+                .copy = fake_os_copy,
                 .shortage = fake_os_shortage,
                 .advise = advise,
                 .map_meta = map_meta,
                 .name = name,
                 .thp_mode = thp_mode,
+                .available = available,
                 .room = room,
                 .filters = filters,
                 .scan = scan,

@@ -91,12 +91,13 @@ struct fake_os {
     unsigned here;             /* the node that the calling thread runs on */
     unsigned nearest;          /* the node that is nearest to any other */
     uint64_t now_ns;
-    uint64_t tick_ns;       /* added each time the clock is read */
-    uint64_t collapse_ns;   /* added by each collapse */
-    uint64_t sharing_ns;    /* ... by each question about sharing */
-    size_t limit_bytes;     /* of address space reserved, as by RLIMIT_AS */
-    size_t huge_room_bytes; /* how much can be collapsed before -ENOMEM: no huge page is free */
-    size_t pool_max_bytes;  /* of hugetlb pages that can be filled, as under a control group */
+    uint64_t tick_ns;         /* added each time the clock is read */
+    uint64_t collapse_ns;     /* added by each collapse */
+    uint64_t sharing_ns;      /* ... by each question about sharing */
+    size_t limit_bytes;       /* of address space reserved, as by RLIMIT_AS */
+    size_t huge_room_bytes;   /* how much can be collapsed before -ENOMEM: no huge page is free */
+    uint64_t available_bytes; /* memory of the machine that is free; 0: it cannot be read */
+    size_t pool_max_bytes;    /* of hugetlb pages that can be filled, as under a control group */
     enum hm_pool_step pool_step; /* where a call fails that is made to fail */
     struct hm_shortage shortage; /* what files tell */
     bool no_room_to_grow;        /* a remap in place never grows */
@@ -153,9 +154,9 @@ int fake_os_place(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_policy po
 int fake_os_nearest(void *ctx, unsigned node, const struct hm_node_mask *mask, unsigned *out_node);
 
 /* ... those in fake_pool.c */
-int fake_os_pool_map(void *ctx, uintptr_t addr, size_t len_bytes, unsigned page_shift,
-                     bool is_placed, enum hm_pool_step *out_step);
+int fake_os_pool_map(void *ctx, const struct hm_pool_range *range, enum hm_pool_step *out_step);
 int fake_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes);
+void fake_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes);
 int fake_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift,
                      struct hm_shortage *out_shortage);
 

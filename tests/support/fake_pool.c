@@ -123,6 +123,18 @@ fake_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes)
     return fake_os_end(fake, call);
 }
 
+/* What was copied to is memory from then on. */
+void
+fake_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes)
+{
+    struct fake_os *fake = ctx;
+
+    (void)pthread_mutex_lock(&fake->mutex);
+    (void)fake_space_find(&fake->space, from_addr, len_bytes, "copy() of what was not reserved");
+    fake_space_touch(&fake->space, to_addr, len_bytes);
+    (void)pthread_mutex_unlock(&fake->mutex);
+}
+
 int
 fake_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift, struct hm_shortage *out_shortage)
 {

@@ -381,16 +381,13 @@ fake_space_move(struct fake_space *space, uintptr_t addr, size_t old_bytes, uint
     struct fake_mapping *to
         = fake_space_find(space, to_addr, new_bytes, "remap() to what was not reserved");
 
-    if (to->addr != to_addr || to->len_bytes != new_bytes)
-        fake_space_misuse("remap() to a part of a mapping", to_addr, new_bytes);
+    fake_cell *cells = &to->cells[(to_addr - to->addr) >> space->geom.region_shift];
+
     for (size_t i = 0; i < cell_count(space, new_bytes); i++)
-        if (bits_of(to->cells[i]) != NULL)
+        if (bits_of(cells[i]) != NULL || (cells[i] & FAKE_POOL) != 0)
             fake_space_misuse("remap() over memory in use", to_addr, new_bytes);
     resize(space, from, new_bytes);
-    drop_cells(space, to, 0);
-    free(to->cells);
-    to->cells = from->cells;
-    from->cells = NULL;
+    memcpy(cells, from->cells, cell_count(space, new_bytes) * sizeof(*cells));
     erase(space, from);
 }
 

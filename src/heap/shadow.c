@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* shadow.c - copies of regions on hugetlb pages, for the child of a fork (see shadow.h).
+ *
+ * Problem     After fork() parent and child share private hugetlb pages. Whoever writes first needs
+ *             another one; if the pool has none, the child is killed when it uses the page.
+ *             The parent's pages must stay where they are, for its other threads write on.
+ * Idea        Before the fork, copy them to pages of another backing, next to each other as they
+ *             are. The child moves these copies, by then its own, to where the hugetlb pages were;
+ *             the parent unmaps them. A region has the address of its copy, so that no list of
+ *             them needs memory, and the child finds neighbours that move together.
+ *             The child sees each word as it was at some moment during fork(). The
+ *             state of its spans the kernel copies, later: hm_pool_after_fork() reconciles them.
+ * State       heap->has_shadows; shadow_addr of regions: 0 outside of a fork.
+ * Locking     heap->lock is held across the fork.
+ * Sources     Linux mm/hugetlb.c (hugetlb_wp: the first mapper is served from its child's pages).
+ */
+#include "heap/shadow.h"
+
+#include "base/check.h"
+#include "heap/heal.h"
+#include "heap/pheap.h"
+
+/* Regions that lie side by side, and so do their copies. */
+struct row {
+    struct hm_region *first;
+    size_t count;
+};
+
+static bool
+is_on_pool(const struct hm_region *region)
+{
+    return region->state != HM_REGION_CLOSED && region->backing == HM_BACKING_HUGETLB;
+}
+
+/* The next row from `region` on (NULL: from the beginning): of regions on the pool that have a
+ * copy, or have none. Returns false if there is none. */
+static bool
+next_row(const struct hm_heap *heap, struct hm_region *region, bool has_copy, struct row *out_row)
+{
+    size_t region_bytes = hm_region_bytes(&heap->geom);
+    struct hm_region *last;
+
+    do {
+        region = hm_pheap_next_region(heap, region);
+        if (region == NULL)
+            return false;
+    } while (!is_on_pool(region) || (region->shadow_addr != 0) != has_copy);
+    *out_row = (struct row){ region, 1 };
+    last = region;
+    for (;;) {
+        struct hm_region *next = hm_pheap_next_region(heap, last);
+
+        if (next == NULL || next->extent != last->extent || next->addr != last->addr + region_bytes
+            || !is_on_pool(next)
+            || next->shadow_addr != (has_copy ? last->shadow_addr + region_bytes : 0))
+            return true;
+        last = next;
+        out_row->count++;
+    }
+}
+
+static struct hm_region *
+last_of(const struct hm_heap *heap, const struct row *row)
+{
+    struct hm_region *last = row->first;
+
+    for (size_t i = 1; i < row->count; i++)
+        last = hm_pheap_next_region(heap, last);
+    return last;
+}
+
+static void
+forget(const struct hm_heap *heap, const struct row *row)
+{
+    struct hm_region *region = row->first;
+
+    for (size_t i = 0; i < row->count; i++) {
+        region->shadow_addr = 0;
+        region = hm_pheap_next_region(heap, region);
+    }
+}
+
+/* --- before the fork -------------------------------------------------------------------------- */
+
+static void
+copy_row(struct hm_heap *heap, const struct row *row, uintptr_t to_addr)
+{
+    const struct hm_os *os = heap->os;
+    size_t region_bytes = hm_region_bytes(&heap->geom);
+    struct hm_region *region = row->first;
+
+    for (size_t i = 0; i < row->count; i++) {
+        region->shadow_addr = to_addr + i * region_bytes;
+        /* In the middle of malloc its state is not to be relied on. */
+        if (region->state == HM_REGION_OPEN || heap->lock.is_interrupted)
+            os->copy(os->ctx, region->shadow_addr, region->addr, region_bytes);
+        region = hm_pheap_next_region(heap, region);
+    }
+}
+
+bool
+hm_shadow_cast(struct hm_heap *heap)
+{
+    size_t region_bytes = hm_region_bytes(&heap->geom);
+    struct hm_region *region = NULL;
+    struct row row;
+
+    heap->shadow_kind = hm_backing_wants_huge(&heap->backing, hm_heap_bytes(heap)) ? HM_BACKING_THP
+                                                                                   : HM_BACKING_4K;
+    while (next_row(heap, region, false, &row)) {
+        uintptr_t to_addr = 0;
+
+        region = last_of(heap, &row);
+        if (hm_backing_obtain_copy(&heap->backing, row.count * region_bytes, heap->shadow_kind,
+                                   &to_addr)
+            != 0)
+            continue;
+        copy_row(heap, &row, to_addr);
+        heap->has_shadows = true;
+    }
+    return heap->has_shadows;
+}
+
+/* --- after it --------------------------------------------------------------------------------- */
+
+void
+hm_shadow_swap(struct hm_heap *heap)
+{
+    const struct hm_os *os = heap->os;
+    size_t region_bytes = hm_region_bytes(&heap->geom);
+    struct hm_region *region = NULL;
+    struct row row;
+
+    if (!heap->has_shadows)
+        return;
+    heap->has_shadows = false;
+    while (next_row(heap, region, true, &row)) {
+        size_t len_bytes = row.count * region_bytes;
+
+        region = last_of(heap, &row);
+        /* If this is refused the pages stay shared. */
+        if (os->pool_unmap(os->ctx, row.first->addr, len_bytes) != 0) {
+            forget(heap, &row);
+            continue;
+        }
+        if (os->remap(os->ctx, row.first->shadow_addr, len_bytes, row.first->addr, len_bytes) != 0)
+            hm_fail_plain("fork(): the copy of hugetlb pages cannot be moved to its place");
+    }
+}
+
+void
+hm_shadow_settle(struct hm_heap *heap)
+{
+    enum hm_backing_kind kind = heap->shadow_kind;
+    struct hm_region *region = NULL;
+
+    while ((region = hm_pheap_next_region(heap, region)) != NULL) {
+        if (region->shadow_addr == 0)
+            continue;
+        region->shadow_addr = 0;
+        region->backing = (uint8_t)kind;
+        if (region->state != HM_REGION_OPEN)
+            continue;
+        if (kind == HM_BACKING_4K) {
+            heap->base_regions++;
+            heap->dirty_free_pages += region->dirty_pages - region->used_pages;
+            if (!heap->lock.is_interrupted)
+                hm_heal_note(heap, region);
+        } else {
+            heap->huge_free_pages += heap->region_pages - region->used_pages;
+        }
+    }
+}
+
+void
+hm_shadow_drop(struct hm_heap *heap)
+{
+    const struct hm_os *os = heap->os;
+    size_t region_bytes = hm_region_bytes(&heap->geom);
+    struct hm_region *region = NULL;
+    struct row row;
+
+    if (!heap->has_shadows)
+        return;
+    heap->has_shadows = false;
+    while (next_row(heap, region, true, &row)) {
+        region = last_of(heap, &row);
+        (void)os->unmap(os->ctx, row.first->shadow_addr, row.count * region_bytes);
+        forget(heap, &row);
+    }
+}

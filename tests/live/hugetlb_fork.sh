@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# hugetlb_fork.sh - fork() while every hugetlb page of the pool is in use.
+#
+# Problem  A child that shares hugetlb pages is ended by SIGBUS when the pool has no page for a copy.
+# Idea     See pool_fork.c. HUMA_FORK=keep shows that the kernel does so here; then it must not
+#          happen, the parent's pages must stay where they are, and go back in the end.
+. "$(dirname "$0")/lib.sh"
+prog=$build_dir/tests/live/pool_fork
+need_built "$prog"
+own_machine
+pool=/sys/kernel/mm/hugepages/hugepages-2048kB
+[ -d "$pool" ] || skip "no hugetlb pages of 2 MiB"
+[ "$(cat "$pool/nr_hugepages")" = 0 ] && [ "$(cat "$pool/surplus_hugepages")" = 0 ] ||
+    skip "somebody else has hugetlb pages here"
+case $(uname -r) in
+    [0-4].* | 5.[0-9].* | 5.1[0-5].*) skip "hugetlb pages are not used before Linux 5.16" ;;
+esac
+set_machine "$thp_enabled" madvise
+set_machine "$pool/nr_overcommit_hugepages" 0
+set_machine "$pool/nr_hugepages" 24
+[ "$(cat "$pool/nr_hugepages")" = 24 ] || skip "the machine has no 24 hugetlb pages to spare"
+
+# run FORK CHAIN MODE MIB
+run() {
+    under "$huma_lib" env HUMA_FORK="$1" HUMA_BACKING="$2" HUMA_STATS="$work_dir/stats.json" \
+        "$prog" "$3" "$4" >"$work_dir/out" 2>&1
+}
+
+! run keep hugetlb,thp,4k orders 60 || skip "the kernel does not end children here"
+grep -q 'ended by signal 7' "$work_dir/out" || { cat "$work_dir/out"; fail "keep: not by SIGBUS"; }
+
+for mode in orders threads exec; do
+    run safe hugetlb,thp,4k $mode 60 || { cat "$work_dir/out"; fail "$mode"; }
+    expect "$mode" "$work_dir/out" hugetlb_kib ge $((22 * 2048))
+    expect "$mode" "$work_dir/out" after_kib ge $((22 * 2048))
+    [ "$(cat "$pool/free_hugepages")" = 24 ] || fail "$mode: pages are missing in the pool"
+done
+run safe hugetlb exec 40 || { cat "$work_dir/out"; fail "exec, hugetlb required"; }
+
+# No room for the copy: the fork goes on without, nobody is killed for memory, and the report says so.
+make_group $((24 << 20))
+in_group run safe hugetlb,thp,4k exec 40 || { cat "$work_dir/out"; fail "exec, little room"; }
+expect_reason fork-room "$work_dir/stats.json"
+remove_group
