@@ -112,6 +112,22 @@ nodes_of() {
     cat /tmp/numa
     awk -v least="$least" '$1 == "cpu" && $6 < least { bad = 1 } END { exit bad }' /tmp/numa
 }
+
+# A pool of 16 pages and a heap of 40 MiB: the report names the reason for what is not on it.
+pages=/sys/kernel/mm/hugepages/hugepages-2048kB
+pool_reason() {
+    echo 16 >$pages/nr_hugepages
+    LD_PRELOAD=$lib HUMA_BACKING=hugetlb,thp,4k HUMA_STATS=/tmp/stats.json pool fill 40 check free ||
+        return 1
+    tr -d ' \n' </tmp/stats.json | grep -E "\"$1\":[1-9]"
+}
+forked_pool() { LD_PRELOAD=$lib HUMA_BACKING=hugetlb,thp,4k pool_fork "$1" 40; }
+
+# The same as nodes_of on a pool.
+pool_of() {
+    nodes_of "$1" LD_PRELOAD=$lib HUMA_BACKING=hugetlb,thp,4k HUMA_STATS=/tmp/stats.json
+}
+pool_node_reason() { tr -d ' \n' </tmp/stats.json | grep -E '"pool-node":[1-9]'; }
 shares() { awk '$1 == "cpu" { printf "%s %% ", $6 }' /tmp/numa; }
 
 smoke where >/tmp/values
@@ -136,6 +152,27 @@ if [ "${want_nodes:-1}" != 1 ]; then
     check "HUMA_NUMA=off" nodes_of 0 LD_PRELOAD=$lib HUMA_NUMA=off
     nodes_of 0 X=
     echo "guest: glibc: $(shares)"
+fi
+if [ -d $pages ]; then
+    case $(uname -r) in
+        5.1[0-5].*) check "hugetlb, kernel too old" pool_reason pool-kernel ;;
+        *)
+            # A quarter of it is on each of four nodes.
+            check "hugetlb, short pool" pool_reason 'pool-(empty|node)'
+            for mode in orders threads exec; do
+                check "hugetlb, fork: $mode" forked_pool $mode
+            done
+            if [ "${want_nodes:-1}" != 1 ]; then
+                echo 64 >$pages/nr_hugepages
+                check "hugetlb, own node" pool_of 99
+                echo 0 >$pages/nr_hugepages
+                echo 24 >/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages
+                check "hugetlb, pages on one node" pool_of 99
+                check "hugetlb, pages on one node, reason" pool_node_reason
+            fi
+            ;;
+    esac
+    echo 0 >$pages/nr_hugepages
 fi
 check "overcommit_memory=2" strict_heap
 for block_bytes in 1000 40000 1048576 40000000; do

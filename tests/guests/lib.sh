@@ -23,14 +23,16 @@ build_dir=${builddir:-$guests_dir/../../build}
 huma_lib=${HUMA_PRELOAD_LIB:-${HM_PRELOAD:-$build_dir/.libs/libhuma_preload.so}}
 smoke=$build_dir/tests/support/smoke
 numa=$build_dir/tests/preload/numa
+pool=$build_dir/tests/live/pool
+pool_fork=$build_dir/tests/live/pool_fork
 cache_dir=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/huma/guests
-boot_limit_s=${BOOT_LIMIT_S:-120}
+boot_limit_s=${BOOT_LIMIT_S:-240}
 
 skip() { echo "SKIP: $*"; exit 77; }
 fail() { echo "FAIL: $*"; exit 1; }
 broken() { echo "ERROR: $*"; exit 99; }
 
-for file in "$huma_lib" "$smoke" "$numa"; do
+for file in "$huma_lib" "$smoke" "$numa" "$pool" "$pool_fork"; do
     [ -r "$file" ] || broken "$file is missing; build it: make check-guests in the build folder"
 done
 [ "$(uname -m)" = x86_64 ] || skip "the guests are x86-64 machines, this one is $(uname -m)"
@@ -95,7 +97,7 @@ make_initrd() {
     cp "$busybox" "$root/bin/busybox"
     cp -L "$huma_lib" "$root/huma/libhuma_preload.so"
     cp "$smoke" "$root/huma/smoke"
-    cp "$numa" "$root/huma/numa"
+    cp "$numa" "$pool" "$pool_fork" "$root/huma"
     cp "$guests_dir/init.sh" "$root/init"
     chmod +x "$root/init"
     while read -r file; do
