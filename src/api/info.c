@@ -81,26 +81,33 @@ put_line(struct hm_fmt *out, const char *label, uint64_t value)
     hm_fmt_str(out, "\n");
 }
 
-/* glibc prints all but the last figure modulo 4 GiB; this does not. */
+/* glibc prints all but the last figure modulo 4 GiB; this does not. Apart, for what it has on the
+ * stack. */
+static HM_NOINLINE void
+put_as_glibc(const struct hm_stats *stats, struct hm_fmt *out)
+{
+    struct mallinfo2 info = info_of(stats);
+
+    hm_fmt_str(out, "Arena 0:\n");
+    put_line(out, "system bytes    ", info.arena);
+    put_line(out, "in use bytes    ", info.uordblks);
+    hm_fmt_str(out, "Total (incl. mmap):\n");
+    put_line(out, "system bytes    ", info.arena + info.hblkhd);
+    put_line(out, "in use bytes    ", info.uordblks + info.hblkhd);
+    put_line(out, "max mmap regions", stats->max_direct_count);
+    put_line(out, "max mmap bytes  ", stats->max_direct_bytes);
+}
+
 HM_EXPORT void
 malloc_stats(void)
 {
     struct hm_stats stats;
-    struct mallinfo2 info;
     char buf[256];
     struct hm_fmt out = hm_fmt_init(buf, sizeof(buf), STDERR_FILENO);
 
     if (!read_stats(true, &stats))
         return;
-    info = info_of(&stats);
-    hm_fmt_str(&out, "Arena 0:\n");
-    put_line(&out, "system bytes    ", info.arena);
-    put_line(&out, "in use bytes    ", info.uordblks);
-    hm_fmt_str(&out, "Total (incl. mmap):\n");
-    put_line(&out, "system bytes    ", info.arena + info.hblkhd);
-    put_line(&out, "in use bytes    ", info.uordblks + info.hblkhd);
-    put_line(&out, "max mmap regions", stats.max_direct_count);
-    put_line(&out, "max mmap bytes  ", stats.max_direct_bytes);
+    put_as_glibc(&stats, &out);
     hm_stats_print_text(&stats, &out);
 }
 
