@@ -7,8 +7,8 @@
  *             held by a thread that it does not have; the forking thread itself passes through, for
  *             handlers of other libraries that allocate. Hugetlb pages are copied for the child
  *             (heap/shadow.c). It puts the copies in their place in its handler; but libc makes the
- *             locks of all streams new before, and earlier handlers may write to blocks, too: the
- *             signal that the kernel then sends is answered by doing so at once.
+ *             locks of all streams new before, and earlier handlers may use blocks, too. There is
+ *             nothing there yet, and the signal is answered by moving the copies at once.
  * State       hm_process; `guard`, between fork_prepare and the handlers after the fork.
  * Locking     heap.lock, held from fork_prepare on, protects `guard`.
  */
@@ -29,43 +29,63 @@
 #include "heap/rejoin.h"
 #include "heap/shadow.h"
 
+/* fork() uses less of the stack below and above our handlers. */
+#define STACK_BYTES (64 * HM_KIB)
+
 static struct {
     bool is_set;
     pid_t parent_pid;
-    struct sigaction old_action; /* the program's own for SIGBUS */
+    struct sigaction old_action; /* the program's own for SIGSEGV */
     sigset_t old_mask;           /* of the forking thread */
 } guard;
 
 /* --- the signal between fork() and our handler ------------------------------------------------ */
 
-/* It is ours in the child only, and only once. Any other goes to whom it is meant for: a fault by
- * happening again, one that was sent by being sent again. */
+/* To whom it was meant for. Where nobody has an action, the fault happens again without ours, or
+ * what was sent is sent again. */
 static void
-on_sigbus(int signo, siginfo_t *info, void *context)
+pass_on(int signo, siginfo_t *info, void *context)
 {
-    (void)context;
-    if (hm_process.heap.has_shadows && getpid() != guard.parent_pid) {
-        hm_shadow_swap(&hm_process.heap);
-        return;
+    const struct sigaction *old = &guard.old_action;
+
+    if ((old->sa_flags & SA_SIGINFO) != 0) {
+        old->sa_sigaction(signo, info, context);
+    } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
+        old->sa_handler(signo);
+    } else {
+        (void)sigaction(signo, old, NULL);
+        if (info->si_code <= 0)
+            (void)raise(signo);
     }
-    (void)sigaction(SIGBUS, &guard.old_action, NULL);
-    if (info->si_code <= 0)
-        (void)raise(signo);
+}
+
+/* It is ours in the child only, and only once. */
+static void
+on_fault(int signo, siginfo_t *info, void *context)
+{
+    if (hm_process.heap.has_shadows && getpid() != guard.parent_pid)
+        hm_shadow_swap(&hm_process.heap);
+    else
+        pass_on(signo, info, context);
 }
 
 static void
 set_guard(void)
 {
-    struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+    struct sigaction action;
     sigset_t mask;
 
     guard.parent_pid = getpid();
-    (void)sigemptyset(&mask);
-    (void)sigaddset(&mask, SIGBUS);
-    if (sigaction(SIGBUS, &action, &guard.old_action) != 0)
+    if (sigaction(SIGSEGV, NULL, &guard.old_action) != 0)
         return;
+    action = guard.old_action;
+    action.sa_sigaction = on_fault;
+    action.sa_flags |= SA_SIGINFO | SA_ONSTACK;
+    action.sa_flags &= ~(int)SA_RESETHAND;
+    (void)sigemptyset(&mask);
+    (void)sigaddset(&mask, SIGSEGV);
+    guard.is_set = sigaction(SIGSEGV, &action, NULL) == 0;
     (void)pthread_sigmask(SIG_UNBLOCK, &mask, &guard.old_mask);
-    guard.is_set = true;
 }
 
 /* Unless the program has set another action meanwhile. */
@@ -77,9 +97,9 @@ lift_guard(void)
     if (!guard.is_set)
         return;
     guard.is_set = false;
-    if (sigaction(SIGBUS, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) != 0
-        && now.sa_sigaction == on_sigbus)
-        (void)sigaction(SIGBUS, &guard.old_action, NULL);
+    if (sigaction(SIGSEGV, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) != 0
+        && now.sa_sigaction == on_fault)
+        (void)sigaction(SIGSEGV, &guard.old_action, NULL);
     (void)pthread_sigmask(SIG_SETMASK, &guard.old_mask, NULL);
 }
 
@@ -89,12 +109,15 @@ static void
 prepare(void)
 {
     struct hm_heap *heap = &hm_process.heap;
+    uintptr_t stack_addr = (uintptr_t)__builtin_frame_address(0);
+    uintptr_t needed[HM_SHADOW_NEEDED]
+        = { stack_addr - STACK_BYTES, stack_addr, stack_addr + STACK_BYTES, hm_thread_id() };
 
     hm_process.was_threaded = IS_THREADED;
     hm_lock_take_for_fork(&heap->lock);
     hm_rejoin_forking(heap);
     if (hm_backing_is_mixed(&heap->backing) && hm_process.conf.fork == HM_FORK_SAFE
-        && hm_shadow_cast(heap))
+        && hm_shadow_cast(heap, needed))
         set_guard();
 }
 

@@ -200,14 +200,11 @@ hm_backing_obtain_copy(struct hm_backing *backing, size_t len_bytes, enum hm_bac
     struct hm_range range = { .len_bytes = len_bytes, .advised = HM_BACKING_KINDS };
 
     if (!is_there_room(backing, len_bytes)
-        || os->reserve(os->ctx, len_bytes, hm_region_bytes(&backing->geom), &range.addr) != 0) {
-        hm_backing_count(backing, HM_REASON_FORK_ROOM, len_bytes, NULL);
+        || os->reserve(os->ctx, len_bytes, hm_region_bytes(&backing->geom), &range.addr) != 0)
         return -ENOMEM;
-    }
     (void)hm_backing_advise(backing, &range, kind);
     if (hm_backing_commit(backing, &range) != 0) {
         (void)os->unmap(os->ctx, range.addr, len_bytes);
-        hm_backing_count(backing, HM_REASON_FORK_ROOM, len_bytes, NULL);
         return -ENOMEM;
     }
     *out_addr = range.addr;

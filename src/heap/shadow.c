@@ -5,16 +5,19 @@
  *             another one; if the pool has none, the child is killed when it uses the page.
  *             The parent's pages must stay where they are, for its other threads write on.
  * Idea        Before the fork, copy them to pages of another backing, next to each other as they
- *             are. The child moves these copies, by then its own, to where the hugetlb pages were;
- *             the parent unmaps them. A region has the address of its copy, so that no list of
- *             them needs memory, and the child finds neighbours that move together.
- *             The child sees each word as it was at some moment during fork(). The
- *             state of its spans the kernel copies, later: hm_pool_after_fork() reconciles them.
+ *             are, and keep them out of the child. It moves the copies, by then its own, to where
+ *             the hugetlb pages were; the parent unmaps them. A region has the address of its copy,
+ *             so that no list of them needs memory, and the child finds neighbours that move
+ *             together.
+ *             The child sees each word as it was at some moment during fork(). The state of its
+ *             spans the kernel copies, later: hm_pool_after_fork() reconciles them.
  * State       heap->has_shadows; shadow_addr of regions: 0 outside of a fork.
  * Locking     heap->lock is held across the fork.
  * Sources     Linux mm/hugetlb.c (hugetlb_wp: the first mapper is served from its child's pages).
  */
 #include "heap/shadow.h"
+
+#include <errno.h>
 
 #include "base/check.h"
 #include "heap/heal.h"
@@ -29,7 +32,8 @@ struct row {
 static bool
 is_on_pool(const struct hm_region *region)
 {
-    return region->state != HM_REGION_CLOSED && region->backing == HM_BACKING_HUGETLB;
+    return region->state != HM_REGION_CLOSED && region->backing == HM_BACKING_HUGETLB
+           && !region->is_needed;
 }
 
 /* The next row from `region` on (NULL: from the beginning): of regions on the pool that have a
@@ -98,26 +102,50 @@ copy_row(struct hm_heap *heap, const struct row *row, uintptr_t to_addr)
     }
 }
 
-bool
-hm_shadow_cast(struct hm_heap *heap)
+/* What the child must have before anybody can act on its behalf is shared after all. */
+static void
+set_needed(struct hm_heap *heap, const uintptr_t *addrs, bool is_needed)
 {
-    size_t region_bytes = hm_region_bytes(&heap->geom);
+    for (struct hm_region *region = hm_pheap_next_region(heap, NULL); region != NULL;
+         region = hm_pheap_next_region(heap, region))
+        for (unsigned i = 0; i < HM_SHADOW_NEEDED; i++)
+            if (addrs[i] - region->addr < hm_region_bytes(&heap->geom))
+                region->is_needed = is_needed;
+}
+
+static int
+cast_row(struct hm_heap *heap, const struct row *row)
+{
+    const struct hm_os *os = heap->os;
+    size_t len_bytes = row->count << heap->geom.region_shift;
+    uintptr_t to_addr = 0;
+    int rc = hm_backing_obtain_copy(&heap->backing, len_bytes, heap->shadow_kind, &to_addr);
+
+    if (rc == 0 && os->advise(os->ctx, row->first->addr, len_bytes, HM_ADVICE_NO_FORK) != 0) {
+        (void)os->unmap(os->ctx, to_addr, len_bytes);
+        rc = -ENOMEM;
+    }
+    if (rc == 0)
+        copy_row(heap, row, to_addr);
+    else
+        hm_backing_count(&heap->backing, HM_REASON_FORK_ROOM, len_bytes, NULL);
+    return rc;
+}
+
+bool
+hm_shadow_cast(struct hm_heap *heap, const uintptr_t *addrs)
+{
     struct hm_region *region = NULL;
     struct row row;
 
     heap->shadow_kind = hm_backing_wants_huge(&heap->backing, hm_heap_bytes(heap)) ? HM_BACKING_THP
                                                                                    : HM_BACKING_4K;
+    set_needed(heap, addrs, true);
     while (next_row(heap, region, false, &row)) {
-        uintptr_t to_addr = 0;
-
         region = last_of(heap, &row);
-        if (hm_backing_obtain_copy(&heap->backing, row.count * region_bytes, heap->shadow_kind,
-                                   &to_addr)
-            != 0)
-            continue;
-        copy_row(heap, &row, to_addr);
-        heap->has_shadows = true;
+        heap->has_shadows |= cast_row(heap, &row) == 0;
     }
+    set_needed(heap, addrs, false);
     return heap->has_shadows;
 }
 
@@ -138,12 +166,9 @@ hm_shadow_swap(struct hm_heap *heap)
         size_t len_bytes = row.count * region_bytes;
 
         region = last_of(heap, &row);
-        /* If this is refused the pages stay shared. */
-        if (os->pool_unmap(os->ctx, row.first->addr, len_bytes) != 0) {
-            forget(heap, &row);
-            continue;
-        }
-        if (os->remap(os->ctx, row.first->shadow_addr, len_bytes, row.first->addr, len_bytes) != 0)
+        if (os->pool_unmap(os->ctx, row.first->addr, len_bytes) != 0
+            || os->remap(os->ctx, row.first->shadow_addr, len_bytes, row.first->addr, len_bytes)
+                   != 0)
             hm_fail_plain("fork(): the copy of hugetlb pages cannot be moved to its place");
     }
 }
@@ -185,6 +210,7 @@ hm_shadow_drop(struct hm_heap *heap)
     heap->has_shadows = false;
     while (next_row(heap, region, true, &row)) {
         region = last_of(heap, &row);
+        (void)os->advise(os->ctx, row.first->addr, row.count * region_bytes, HM_ADVICE_FORK);
         (void)os->unmap(os->ctx, row.first->shadow_addr, row.count * region_bytes);
         forget(heap, &row);
     }

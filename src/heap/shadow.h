@@ -8,9 +8,13 @@
 
 #include "heap/heap.h"
 
-/* Before fork(): copy what is on hugetlb pages. Other threads may go on writing.
+/* Places that are used before any signal can be answered: stack and thread of who forks. */
+#define HM_SHADOW_NEEDED 4
+
+/* Before fork(): copy what is on hugetlb pages, but for the regions of these addresses. Other
+ * threads may go on writing. Until hm_shadow_swap the child has nothing where it was copied from.
  * Returns whether there is any copy. What could not be copied is counted. */
-bool hm_shadow_cast(struct hm_heap *heap);
+bool hm_shadow_cast(struct hm_heap *heap, const uintptr_t *addrs);
 
 /* In the child: put the copies in the place of what they were made of. Only system calls, and
  * nothing the second time: a signal handler may call it. */

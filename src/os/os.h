@@ -27,6 +27,8 @@ enum hm_advice {
     HM_ADVICE_COLD,     /* not needed soon; of a part of a huge page: splits it (Linux 5.4) */
     HM_ADVICE_HIDE,     /* leave it out of core dumps */
     HM_ADVICE_SHOW,     /* ... or not */
+    HM_ADVICE_NO_FORK,  /* a child has nothing there */
+    HM_ADVICE_FORK,     /* ... or what the parent has */
 };
 
 /* What the kernel says about a range: bytes of each kind. */

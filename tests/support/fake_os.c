@@ -41,6 +41,8 @@ static const char *const kind_names[FAKE_CALL_KINDS + 1] = {
     [FAKE_COLD] = "cold",
     [FAKE_HIDE] = "hide",
     [FAKE_SHOW] = "show",
+    [FAKE_NO_FORK] = "advise no fork",
+    [FAKE_FORK] = "advise fork",
     [FAKE_ANY] = "any",
 };
 
@@ -70,6 +72,8 @@ static const int errors[FAKE_CALL_KINDS][7] = {
     [FAKE_COLD] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
     [FAKE_HIDE] = { EINVAL, ENOMEM, EAGAIN, EPERM },
     [FAKE_SHOW] = { EINVAL, ENOMEM, EAGAIN, EPERM },
+    [FAKE_NO_FORK] = { EINVAL, ENOMEM, EAGAIN, EPERM },
+    [FAKE_FORK] = { EINVAL, ENOMEM, EAGAIN, EPERM },
 };
 
 const int *
@@ -266,6 +270,12 @@ obey(struct fake_os *fake, uintptr_t addr, size_t len_bytes, enum hm_advice advi
     case HM_ADVICE_SHOW:
         fake_space_set(space, addr, len_bytes, FAKE_HIDDEN, 0, what);
         break;
+    case HM_ADVICE_NO_FORK:
+        fake->no_fork_bytes += len_bytes;
+        break;
+    case HM_ADVICE_FORK:
+        fake->no_fork_bytes -= len_bytes;
+        break;
     }
     return 0;
 }
@@ -278,13 +288,14 @@ advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice)
         [HM_ADVICE_COLLAPSE] = FAKE_COLLAPSE, [HM_ADVICE_DISCARD] = FAKE_DISCARD,
         [HM_ADVICE_LAZY] = FAKE_LAZY,         [HM_ADVICE_COLD] = FAKE_COLD,
         [HM_ADVICE_HIDE] = FAKE_HIDE,         [HM_ADVICE_SHOW] = FAKE_SHOW,
+        [HM_ADVICE_NO_FORK] = FAKE_NO_FORK,   [HM_ADVICE_FORK] = FAKE_FORK,
     };
     struct fake_os *fake = ctx;
     struct fake_call call = { .kind = kinds[advice], .addr = addr, .len_bytes = len_bytes };
 
     call.rc = fake_os_begin(fake, call.kind);
     (void)fake_space_find(&fake->space, addr, len_bytes, "advice on what was not reserved");
-    if (advice != HM_ADVICE_HIDE && advice != HM_ADVICE_SHOW)
+    if (advice < HM_ADVICE_HIDE)
         fake_os_forbid_pool(fake, addr, len_bytes, "advice that hugetlb pages do not take");
     if (call.rc == 0 && advice < HM_ADVICE_DISCARD && fake->thp_mode == HM_THP_ABSENT)
         call.rc = -EINVAL;
@@ -347,17 +358,6 @@ thp_mode(void *ctx)
 
     fake->thp_mode_count++;
     return fake->thp_mode;
-}
-
-static int
-available(void *ctx, uint64_t *out_bytes)
-{
-    const struct fake_os *fake = ctx;
-
-    if (fake->available_bytes == 0)
-        return -ENOENT;
-    *out_bytes = fake->available_bytes;
-    return 0;
 }
 
 static int
@@ -460,7 +460,7 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
                 .map_meta = map_meta,
                 .name = name,
                 .thp_mode = thp_mode,
-                .available = available,
+                .available = fake_os_available,
                 .room = room,
                 .filters = filters,
                 .scan = scan,

@@ -41,6 +41,8 @@ enum fake_call_kind {
     FAKE_COLD,
     FAKE_HIDE,
     FAKE_SHOW,
+    FAKE_NO_FORK,
+    FAKE_FORK,
     FAKE_CALL_KINDS,
     FAKE_ANY = FAKE_CALL_KINDS,
 };
@@ -110,6 +112,7 @@ struct fake_os {
     uint64_t clock_count;
     size_t discarded_bytes; /* by successful calls */
     size_t lazy_bytes;      /* lent to the kernel */
+    size_t no_fork_bytes;   /* that a child would not have */
     uint64_t copied_count;  /* pages that a collapse had to copy, since a child has them, too */
     size_t meta_bytes;      /* real memory mapped for metadata */
     uint64_t here_count;    /* how often it was asked where a thread runs */
@@ -156,6 +159,7 @@ int fake_os_nearest(void *ctx, unsigned node, const struct hm_node_mask *mask, u
 /* ... those in fake_pool.c */
 int fake_os_pool_map(void *ctx, const struct hm_pool_range *range, enum hm_pool_step *out_step);
 int fake_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes);
+int fake_os_available(void *ctx, uint64_t *out_bytes);
 void fake_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes);
 int fake_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift,
                      struct hm_shortage *out_shortage);

@@ -147,3 +147,14 @@ fake_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift, struct hm_sho
         *out_shortage = fake->shortage;
     return fake_os_end(fake, call);
 }
+
+int
+fake_os_available(void *ctx, uint64_t *out_bytes)
+{
+    const struct fake_os *fake = ctx;
+
+    if (fake->available_bytes == 0)
+        return -ENOENT;
+    *out_bytes = fake->available_bytes;
+    return 0;
+}

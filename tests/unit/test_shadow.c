@@ -11,6 +11,7 @@
 #define POOL_COUNT 12
 
 static uintptr_t blocks[3];
+static const uintptr_t nowhere[HM_SHADOW_NEEDED];
 
 /* Three blocks: on the pool, half of it, and not. */
 static void
@@ -49,9 +50,11 @@ Test(shadow, the_parent_keeps_its_pages_and_nothing_else)
 
     begin(&rig);
     reserved_bytes = rig.fake.space.reserved_bytes;
-    cr_assert(hm_shadow_cast(&rig.heap));
+    cr_assert(hm_shadow_cast(&rig.heap, nowhere));
     cr_expect_eq(rig.fake.space.reserved_bytes, reserved_bytes + POOL_COUNT * REGION);
+    cr_expect_eq(rig.fake.no_fork_bytes, POOL_COUNT * REGION);
     hm_shadow_drop(&rig.heap);
+    cr_expect_eq(rig.fake.no_fork_bytes, 0);
     cr_expect_eq(rig.fake.space.reserved_bytes, reserved_bytes);
     for (unsigned i = 0; i < 24; i++)
         cr_expect_eq(is_on_pool(&rig, i), i < POOL_COUNT, "region %u", i);
@@ -68,7 +71,7 @@ Test(shadow, the_child_has_copies_in_the_place_of_pages_of_the_pool)
 
     begin(&rig);
     reserved_bytes = rig.fake.space.reserved_bytes;
-    cr_assert(hm_shadow_cast(&rig.heap));
+    cr_assert(hm_shadow_cast(&rig.heap, nowhere));
     for (unsigned twice = 0; twice < 2; twice++)
         hm_shadow_swap(&rig.heap);
     hm_shadow_settle(&rig.heap);
@@ -94,16 +97,16 @@ Test(shadow, the_child_may_fork_again_and_take_from_the_pool)
     struct rig rig;
 
     begin(&rig);
-    cr_assert(hm_shadow_cast(&rig.heap));
+    cr_assert(hm_shadow_cast(&rig.heap, nowhere));
     hm_shadow_swap(&rig.heap);
     hm_shadow_settle(&rig.heap);
-    cr_expect_not(hm_shadow_cast(&rig.heap), "nothing is on the pool");
+    cr_expect_not(hm_shadow_cast(&rig.heap, nowhere), "nothing is on the pool");
     rig_free(&rig, NULL, blocks[0]);
     (void)hm_purge_all(&rig.heap);
     rig.fake.now_ns += 10000000000u;
     blocks[0] = rig_alloc_large(&rig, 8 * REGION, 16, NULL);
     cr_expect(is_on_pool(&rig, 0));
-    cr_expect(hm_shadow_cast(&rig.heap));
+    cr_expect(hm_shadow_cast(&rig.heap, nowhere));
     hm_shadow_drop(&rig.heap);
     expect_sound(&rig);
     rig_fini(&rig);
@@ -116,7 +119,7 @@ Test(shadow, where_base_pages_are_wanted_the_copies_are_on_them)
     begin(&rig);
     rig.fake.thp_mode = HM_THP_NEVER;
     rig.heap.backing.thp_mode = HM_THP_NEVER;
-    cr_assert(hm_shadow_cast(&rig.heap));
+    cr_assert(hm_shadow_cast(&rig.heap, nowhere));
     hm_shadow_swap(&rig.heap);
     hm_shadow_settle(&rig.heap);
     expect_sound(&rig);
@@ -126,12 +129,30 @@ Test(shadow, where_base_pages_are_wanted_the_copies_are_on_them)
     rig_fini(&rig);
 }
 
+Test(shadow, what_the_child_needs_at_once_is_not_taken_from_it)
+{
+    struct rig rig;
+    uintptr_t needed[HM_SHADOW_NEEDED] = { 0 };
+
+    begin(&rig);
+    needed[1] = blocks[0] + 3 * REGION + 100;
+    needed[3] = blocks[0] + 5 * REGION - 1;
+    cr_assert(hm_shadow_cast(&rig.heap, needed));
+    cr_expect_eq(rig.fake.no_fork_bytes, (POOL_COUNT - 2) * REGION);
+    hm_shadow_swap(&rig.heap);
+    hm_shadow_settle(&rig.heap);
+    for (unsigned i = 0; i < POOL_COUNT; i++)
+        cr_expect_eq(is_on_pool(&rig, i), i == 3 || i == 4, "region %u", i);
+    expect_sound(&rig);
+    rig_fini(&rig);
+}
+
 static void
 expect_no_copy(struct rig *rig, const char *why)
 {
     size_t reserved_bytes = rig->fake.space.reserved_bytes;
 
-    cr_expect_not(hm_shadow_cast(&rig->heap), "%s", why);
+    cr_expect_not(hm_shadow_cast(&rig->heap, nowhere), "%s", why);
     cr_expect_neq(rig->heap.backing.reason_count[HM_REASON_FORK_ROOM], 0, "%s", why);
     cr_expect_eq(rig->fake.space.reserved_bytes, reserved_bytes, "%s", why);
     hm_shadow_swap(&rig->heap);
@@ -157,4 +178,7 @@ Test(shadow, without_memory_for_it_there_is_no_copy_and_the_report_says_so)
     begin(&rig);
     fake_os_fail(&rig.fake, FAKE_COMMIT, 1, ENOMEM, true);
     expect_no_copy(&rig, "overcommit");
+    begin(&rig);
+    fake_os_fail(&rig.fake, FAKE_NO_FORK, 1, ENOMEM, true);
+    expect_no_copy(&rig, "advice");
 }
