@@ -33,10 +33,10 @@
 #define STACK_BYTES (64 * HM_KIB)
 
 static struct {
-    bool is_set;
-    pid_t parent_pid;
-    struct sigaction old_action; /* the program's own for SIGSEGV */
-    sigset_t old_mask;           /* of the forking thread */
+    bool is_holding; /* signals of the forking thread, and `old_mask` is what it had */
+    bool is_set;     /* the action for SIGSEGV is ours, and `old_action` the program's own */
+    struct sigaction old_action;
+    sigset_t old_mask;
 } guard;
 
 /* --- the signal between fork() and our handler ------------------------------------------------ */
@@ -59,33 +59,37 @@ pass_on(int signo, siginfo_t *info, void *context)
     }
 }
 
-/* It is ours in the child only, and only once. */
 static void
 on_fault(int signo, siginfo_t *info, void *context)
 {
-    if (hm_process.heap.has_shadows && getpid() != guard.parent_pid)
+    if (info->si_code == SEGV_MAPERR
+        && hm_shadow_covers(&hm_process.heap, (uintptr_t)info->si_addr))
         hm_shadow_swap(&hm_process.heap);
     else
         pass_on(signo, info, context);
 }
 
+static bool
+is_ours(const struct sigaction *action)
+{
+    return (action->sa_flags & SA_SIGINFO) != 0 && action->sa_sigaction == on_fault;
+}
+
+/* Who read the action of the process during an earlier fork may have set ours again. */
 static void
 set_guard(void)
 {
-    struct sigaction action;
-    sigset_t mask;
+    struct sigaction old, action;
 
-    guard.parent_pid = getpid();
-    if (sigaction(SIGSEGV, NULL, &guard.old_action) != 0)
+    if (sigaction(SIGSEGV, NULL, &old) != 0)
         return;
+    if (!is_ours(&old))
+        guard.old_action = old;
     action = guard.old_action;
     action.sa_sigaction = on_fault;
     action.sa_flags |= SA_SIGINFO | SA_ONSTACK;
     action.sa_flags &= ~(int)SA_RESETHAND;
-    (void)sigemptyset(&mask);
-    (void)sigaddset(&mask, SIGSEGV);
     guard.is_set = sigaction(SIGSEGV, &action, NULL) == 0;
-    (void)pthread_sigmask(SIG_UNBLOCK, &mask, &guard.old_mask);
 }
 
 /* Unless the program has set another action meanwhile. */
@@ -94,13 +98,36 @@ lift_guard(void)
 {
     struct sigaction now;
 
-    if (!guard.is_set)
-        return;
-    guard.is_set = false;
-    if (sigaction(SIGSEGV, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) != 0
-        && now.sa_sigaction == on_fault)
+    if (guard.is_set && sigaction(SIGSEGV, NULL, &now) == 0 && is_ours(&now))
         (void)sigaction(SIGSEGV, &guard.old_action, NULL);
-    (void)pthread_sigmask(SIG_SETMASK, &guard.old_mask, NULL);
+    guard.is_set = false;
+}
+
+/* A handler that forks in between would find the copies half made. Faults are not for later, and
+ * ours must come through; but one that somebody sent and blocked stays where it is. */
+static void
+hold_signals(void)
+{
+    static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
+    sigset_t mask;
+
+    (void)sigfillset(&mask);
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+        (void)sigdelset(&mask, faults[i]);
+    guard.is_holding = pthread_sigmask(SIG_BLOCK, &mask, &guard.old_mask) == 0;
+    if (sigpending(&mask) != 0 || sigismember(&mask, SIGSEGV) != 0)
+        return;
+    (void)sigemptyset(&mask);
+    (void)sigaddset(&mask, SIGSEGV);
+    (void)pthread_sigmask(SIG_UNBLOCK, &mask, NULL);
+}
+
+static void
+let_signals(void)
+{
+    if (guard.is_holding)
+        (void)pthread_sigmask(SIG_SETMASK, &guard.old_mask, NULL);
+    guard.is_holding = false;
 }
 
 /* --- handlers --------------------------------------------------------------------------------- */
@@ -116,8 +143,10 @@ prepare(void)
     hm_process.was_threaded = IS_THREADED;
     hm_lock_take_for_fork(&heap->lock);
     hm_rejoin_forking(heap);
-    if (hm_backing_is_mixed(&heap->backing) && hm_process.conf.fork == HM_FORK_SAFE
-        && hm_shadow_cast(heap, needed))
+    if (!hm_backing_is_mixed(&heap->backing) || hm_process.conf.fork != HM_FORK_SAFE)
+        return;
+    hold_signals();
+    if (hm_shadow_cast(heap, needed))
         set_guard();
 }
 
@@ -127,6 +156,7 @@ in_parent(void)
     lift_guard();
     hm_shadow_drop(&hm_process.heap);
     hm_lock_give_after_fork(&hm_process.heap.lock);
+    let_signals();
 }
 
 static void
@@ -138,15 +168,18 @@ in_child(void)
 
     hm_shadow_swap(heap);
     lift_guard();
-    hm_shadow_settle(heap);
     /* What a handler interrupted goes on here, and finds all as it left it. */
+    if (!is_interrupted)
+        hm_shadow_settle(heap);
     if (hm_process.was_threaded && !is_interrupted)
         hm_pool_after_fork(&hm_process.pool, self);
+    hm_shadow_forget(heap);
     hm_lock_reset(&heap->lock);
     if (!hm_lock_is_mine(&hm_process.lock))
         hm_lock_reset(&hm_process.lock);
     if (!is_interrupted)
         hm_purger_start();
+    let_signals();
 }
 
 void

@@ -238,6 +238,19 @@ settle_own(struct hm_tcache *self, struct hm_span *span)
     }
 }
 
+/* What was copied before the fork (heap/shadow.c) is older than the struct of its span: a slot that
+ * bears the mark may have been handed out since, and nobody can tell. */
+static void
+unmark_all(struct hm_span *span)
+{
+    for (uint32_t i = 1; i <= span->carved; i++) {
+        struct hm_slot *slot = (struct hm_slot *)hm_span_slot_addr(span, span->slot_count - i);
+
+        if (slot->mark == span)
+            slot->mark = NULL;
+    }
+}
+
 /* A span of a thread that the child does not have. That may have been in the middle of anything,
  * and the kernel copied the page of this struct and those of the slots at different moments: the
  * lists cannot be followed. The marks tell which slots are free, as soon as somebody wants to know
@@ -256,6 +269,8 @@ tear(struct hm_pool *pool, struct hm_span *span)
     hm_store(&span->remote_state, (turn + 1) * HM_REMOTE_TURN);
     for (unsigned i = 0; i < span->word_count; i++)
         span->remote[i] = 0;
+    if (span->region->shadow_addr != 0)
+        unmark_all(span);
     hm_list_init(&span->link);
     make_orphan(pool, span);
 }

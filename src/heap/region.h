@@ -43,7 +43,7 @@ struct hm_region {
     uint8_t state;         /* enum hm_region_state */
     uint8_t backing;       /* enum hm_backing_kind; valid unless closed */
     bool is_refused;       /* the kernel would not collapse it since it was opened (heal.c) */
-    bool is_needed;        /* by a child, at once (shadow.c) */
+    bool is_shared;        /* with the child of a fork that is under way (shadow.c) */
     bool is_lazy;          /* kept, and the kernel may take its memory when it is short (purge.c) */
     uint8_t epoch;         /* of demand, in which it was kept */
     uintptr_t shadow_addr; /* its copy for the child of a fork that is under way; 0: none */

@@ -11,7 +11,8 @@
  *             together.
  *             The child sees each word as it was at some moment during fork(). The state of its
  *             spans the kernel copies, later: hm_pool_after_fork() reconciles them.
- * State       heap->has_shadows; shadow_addr of regions: 0 outside of a fork.
+ * State       heap->has_shadows; shadow_addr of regions: 0 outside of a fork; is_shared: only
+ *             while the copies are made.
  * Locking     heap->lock is held across the fork.
  * Sources     Linux mm/hugetlb.c (hugetlb_wp: the first mapper is served from its child's pages).
  */
@@ -23,6 +24,9 @@
 #include "heap/heal.h"
 #include "heap/pheap.h"
 
+/* mmap, munmap and mremap may each need a few for a moment. */
+#define MAPPINGS_LEFT 9
+
 /* Regions that lie side by side, and so do their copies. */
 struct row {
     struct hm_region *first;
@@ -33,7 +37,7 @@ static bool
 is_on_pool(const struct hm_region *region)
 {
     return region->state != HM_REGION_CLOSED && region->backing == HM_BACKING_HUGETLB
-           && !region->is_needed;
+           && !region->is_shared;
 }
 
 /* The next row from `region` on (NULL: from the beginning): of regions on the pool that have a
@@ -73,44 +77,51 @@ last_of(const struct hm_heap *heap, const struct row *row)
     return last;
 }
 
-static void
-forget(const struct hm_heap *heap, const struct row *row)
-{
-    struct hm_region *region = row->first;
+/* --- before the fork -------------------------------------------------------------------------- */
 
-    for (size_t i = 0; i < row->count; i++) {
-        region->shadow_addr = 0;
-        region = hm_pheap_next_region(heap, region);
+/* What the child must have before anybody can act on its behalf is shared after all. */
+static void
+share(struct hm_heap *heap, const uintptr_t *addrs)
+{
+    struct hm_region *region = NULL;
+
+    while ((region = hm_pheap_next_region(heap, region)) != NULL) {
+        region->is_shared = false;
+        for (unsigned i = 0; i < HM_SHADOW_NEEDED; i++)
+            if (addrs[i] - region->addr < hm_region_bytes(&heap->geom))
+                region->is_shared = true;
     }
 }
 
-/* --- before the fork -------------------------------------------------------------------------- */
-
-static void
-copy_row(struct hm_heap *heap, const struct row *row, uintptr_t to_addr)
+/* Returns -EAGAIN where a region turns out to be one that the program took the right to read from:
+ * from then on it is shared, and the row is another. */
+static int
+copy_row(const struct hm_heap *heap, const struct row *row, uintptr_t to_addr)
 {
     const struct hm_os *os = heap->os;
     size_t region_bytes = hm_region_bytes(&heap->geom);
     struct hm_region *region = row->first;
 
     for (size_t i = 0; i < row->count; i++) {
-        region->shadow_addr = to_addr + i * region_bytes;
-        /* In the middle of malloc its state is not to be relied on. */
-        if (region->state == HM_REGION_OPEN || heap->lock.is_interrupted)
-            os->copy(os->ctx, region->shadow_addr, region->addr, region_bytes);
+        if (region->state == HM_REGION_OPEN
+            && os->copy(os->ctx, to_addr + i * region_bytes, region->addr, region_bytes) != 0) {
+            region->is_shared = true;
+            return -EAGAIN;
+        }
         region = hm_pheap_next_region(heap, region);
     }
+    return 0;
 }
 
-/* What the child must have before anybody can act on its behalf is shared after all. */
 static void
-set_needed(struct hm_heap *heap, const uintptr_t *addrs, bool is_needed)
+enter(const struct hm_heap *heap, const struct row *row, uintptr_t to_addr)
 {
-    for (struct hm_region *region = hm_pheap_next_region(heap, NULL); region != NULL;
-         region = hm_pheap_next_region(heap, region))
-        for (unsigned i = 0; i < HM_SHADOW_NEEDED; i++)
-            if (addrs[i] - region->addr < hm_region_bytes(&heap->geom))
-                region->is_needed = is_needed;
+    struct hm_region *region = row->first;
+
+    for (size_t i = 0; i < row->count; i++) {
+        region->shadow_addr = to_addr + (i << heap->geom.region_shift);
+        region = hm_pheap_next_region(heap, region);
+    }
 }
 
 static int
@@ -118,18 +129,38 @@ cast_row(struct hm_heap *heap, const struct row *row)
 {
     const struct hm_os *os = heap->os;
     size_t len_bytes = row->count << heap->geom.region_shift;
-    uintptr_t to_addr = 0;
+    uintptr_t to_addr;
     int rc = hm_backing_obtain_copy(&heap->backing, len_bytes, heap->shadow_kind, &to_addr);
 
-    if (rc == 0 && os->advise(os->ctx, row->first->addr, len_bytes, HM_ADVICE_NO_FORK) != 0) {
-        (void)os->unmap(os->ctx, to_addr, len_bytes);
+    if (rc != 0)
+        return rc;
+    rc = copy_row(heap, row, to_addr);
+    if (rc == 0 && os->advise(os->ctx, row->first->addr, len_bytes, HM_ADVICE_NO_FORK) != 0)
         rc = -ENOMEM;
-    }
     if (rc == 0)
-        copy_row(heap, row, to_addr);
+        enter(heap, row, to_addr);
     else
-        hm_backing_count(&heap->backing, HM_REASON_FORK_ROOM, len_bytes, NULL);
+        (void)os->unmap(os->ctx, to_addr, len_bytes);
     return rc;
+}
+
+/* Whether the child could still move mappings: the kernel wants some of the number that a process
+ * may have to be left. Every other region of address space becomes a mapping of its own. */
+static bool
+has_mappings_left(const struct hm_heap *heap)
+{
+    const struct hm_os *os = heap->os;
+    size_t region_bytes = hm_region_bytes(&heap->geom);
+    size_t len_bytes = MAPPINGS_LEFT * region_bytes;
+    uintptr_t addr;
+    bool has_left = true;
+
+    if (os->reserve(os->ctx, len_bytes, region_bytes, &addr) != 0)
+        return false;
+    for (size_t i = 1; has_left && i < MAPPINGS_LEFT; i += 2)
+        has_left = os->advise(os->ctx, addr + i * region_bytes, region_bytes, HM_ADVICE_HIDE) == 0;
+    (void)os->unmap(os->ctx, addr, len_bytes);
+    return has_left;
 }
 
 bool
@@ -140,22 +171,42 @@ hm_shadow_cast(struct hm_heap *heap, const uintptr_t *addrs)
 
     heap->shadow_kind = hm_backing_wants_huge(&heap->backing, hm_heap_bytes(heap)) ? HM_BACKING_THP
                                                                                    : HM_BACKING_4K;
-    set_needed(heap, addrs, true);
+    share(heap, addrs);
     while (next_row(heap, region, false, &row)) {
+        int rc = cast_row(heap, &row);
+
+        heap->has_shadows |= rc == 0;
+        if (rc == -EAGAIN)
+            continue;
+        if (rc != 0)
+            hm_backing_count(&heap->backing, HM_REASON_FORK_ROOM,
+                             row.count << heap->geom.region_shift, NULL);
         region = last_of(heap, &row);
-        heap->has_shadows |= cast_row(heap, &row) == 0;
     }
-    set_needed(heap, addrs, false);
+    if (heap->has_shadows && !has_mappings_left(heap)) {
+        hm_backing_count(&heap->backing, HM_REASON_FORK_ROOM, hm_heap_bytes(heap), NULL);
+        hm_shadow_drop(heap);
+    }
     return heap->has_shadows;
 }
 
 /* --- after it --------------------------------------------------------------------------------- */
 
+bool
+hm_shadow_covers(const struct hm_heap *heap, uintptr_t addr)
+{
+    struct hm_region *region = NULL;
+
+    while (heap->has_shadows && (region = hm_pheap_next_region(heap, region)) != NULL)
+        if (region->shadow_addr != 0 && addr - region->addr < hm_region_bytes(&heap->geom))
+            return true;
+    return false;
+}
+
 void
 hm_shadow_swap(struct hm_heap *heap)
 {
     const struct hm_os *os = heap->os;
-    size_t region_bytes = hm_region_bytes(&heap->geom);
     struct hm_region *region = NULL;
     struct row row;
 
@@ -163,12 +214,10 @@ hm_shadow_swap(struct hm_heap *heap)
         return;
     heap->has_shadows = false;
     while (next_row(heap, region, true, &row)) {
-        size_t len_bytes = row.count * region_bytes;
+        size_t len_bytes = row.count << heap->geom.region_shift;
 
         region = last_of(heap, &row);
-        if (os->pool_unmap(os->ctx, row.first->addr, len_bytes) != 0
-            || os->remap(os->ctx, row.first->shadow_addr, len_bytes, row.first->addr, len_bytes)
-                   != 0)
+        if (os->remap(os->ctx, row.first->shadow_addr, len_bytes, row.first->addr, len_bytes) != 0)
             hm_fail_plain("fork(): the copy of hugetlb pages cannot be moved to its place");
     }
 }
@@ -182,15 +231,15 @@ hm_shadow_settle(struct hm_heap *heap)
     while ((region = hm_pheap_next_region(heap, region)) != NULL) {
         if (region->shadow_addr == 0)
             continue;
-        region->shadow_addr = 0;
         region->backing = (uint8_t)kind;
+        if (kind == HM_BACKING_THP)
+            heap->backing.has_huge = true;
         if (region->state != HM_REGION_OPEN)
             continue;
         if (kind == HM_BACKING_4K) {
             heap->base_regions++;
             heap->dirty_free_pages += region->dirty_pages - region->used_pages;
-            if (!heap->lock.is_interrupted)
-                hm_heal_note(heap, region);
+            hm_heal_note(heap, region);
         } else {
             heap->huge_free_pages += heap->region_pages - region->used_pages;
         }
@@ -198,10 +247,17 @@ hm_shadow_settle(struct hm_heap *heap)
 }
 
 void
+hm_shadow_forget(struct hm_heap *heap)
+{
+    for (struct hm_region *region = hm_pheap_next_region(heap, NULL); region != NULL;
+         region = hm_pheap_next_region(heap, region))
+        region->shadow_addr = 0;
+}
+
+void
 hm_shadow_drop(struct hm_heap *heap)
 {
     const struct hm_os *os = heap->os;
-    size_t region_bytes = hm_region_bytes(&heap->geom);
     struct hm_region *region = NULL;
     struct row row;
 
@@ -209,9 +265,11 @@ hm_shadow_drop(struct hm_heap *heap)
         return;
     heap->has_shadows = false;
     while (next_row(heap, region, true, &row)) {
+        size_t len_bytes = row.count << heap->geom.region_shift;
+
         region = last_of(heap, &row);
-        (void)os->advise(os->ctx, row.first->addr, row.count * region_bytes, HM_ADVICE_FORK);
-        (void)os->unmap(os->ctx, row.first->shadow_addr, row.count * region_bytes);
-        forget(heap, &row);
+        (void)os->advise(os->ctx, row.first->addr, len_bytes, HM_ADVICE_FORK);
+        (void)os->unmap(os->ctx, row.first->shadow_addr, len_bytes);
     }
+    hm_shadow_forget(heap);
 }

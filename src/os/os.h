@@ -180,8 +180,8 @@ struct hm_os {
     int (*pool_unmap)(void *ctx, uintptr_t addr, size_t len_bytes);
 
     /* Copy memory that other threads may write to meanwhile: each aligned word is one that was
-     * there at some moment of the call. */
-    void (*copy)(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes);
+     * there at some moment of the call. Returns -EFAULT if it cannot be read. */
+    int (*copy)(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes);
 
     /* Why `len_bytes` of them cannot be had. Opens files: see room(). */
     int (*shortage)(void *ctx, size_t len_bytes, unsigned page_shift,
@@ -310,7 +310,7 @@ int hm_os_carry(void *ctx, uintptr_t addr, size_t len_bytes, size_t align_bytes,
 int hm_os_pool_map(void *ctx, const struct hm_pool_range *range, enum hm_pool_step *out_step);
 int hm_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes);
 int hm_os_available(void *ctx, uint64_t *out_bytes);
-void hm_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes);
+int hm_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes);
 int hm_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift,
                    struct hm_shortage *out_shortage);
 size_t hm_os_address_limit(void *ctx);

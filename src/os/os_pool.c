@@ -22,6 +22,7 @@
 #include "os/os_linux.h"
 
 #define RESERVE_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS)
+#define COPY_STEP_BYTES (64 * HM_KIB) /* the smallest size of hugetlb pages; divides all others */
 
 static unsigned
 take_number(const char **inout_text)
@@ -135,13 +136,23 @@ hm_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes)
 }
 
 /* Data races are what this is for. */
-__attribute__((no_sanitize("thread"))) void
+__attribute__((no_sanitize("thread"))) static void
+copy_words(uint64_t *to, const uint64_t *from, size_t word_count)
+{
+    for (size_t i = 0; i < word_count; i++)
+        to[i] = hm_load(&from[i]);
+}
+
+/* Nobody can take the right to read from less than a hugetlb page of the smallest size. */
+int
 hm_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes)
 {
-    const uint64_t *from = (const uint64_t *)from_addr;
-    uint64_t *to = (uint64_t *)to_addr;
-
     (void)ctx;
-    for (size_t i = 0; i < len_bytes / sizeof(*to); i++)
-        to[i] = hm_load(&from[i]);
+    for (size_t done_bytes = 0; done_bytes < len_bytes; done_bytes += COPY_STEP_BYTES) {
+        if (!hm_os_is_readable(from_addr + done_bytes))
+            return -EFAULT;
+        copy_words((uint64_t *)(to_addr + done_bytes), (const uint64_t *)(from_addr + done_bytes),
+                   COPY_STEP_BYTES / 8);
+    }
+    return 0;
 }

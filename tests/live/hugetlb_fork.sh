@@ -30,7 +30,7 @@ run() {
 ! run keep hugetlb,thp,4k orders 60 || skip "the kernel does not end children here"
 grep -q 'ended by signal 7' "$work_dir/out" || { cat "$work_dir/out"; fail "keep: not by SIGBUS"; }
 
-for mode in orders threads exec; do
+for mode in orders threads handed signals protected exec; do
     run safe hugetlb,thp,4k $mode 60 || { cat "$work_dir/out"; fail "$mode"; }
     expect "$mode" "$work_dir/out" hugetlb_kib ge $((22 * 2048))
     expect "$mode" "$work_dir/out" after_kib ge $((22 * 2048))

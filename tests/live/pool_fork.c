@@ -8,19 +8,25 @@
  *             contents on both sides. Then let threads count upwards in every cache line: each
  *             knows what it stored, and the child must find in each word a value between those
  *             before and after fork(). Streams are open: their locks are blocks of malloc, which
- *             libc writes to in the child before any handler runs.
+ *             libc writes to in the child before any handler runs. A thread hands blocks out
+ *             through static memory, which the child sees as it was later than the blocks: what
+ *             is in use must not be handed out again. Signal handlers fork as well, and the
+ *             program may have taken away the right to read from a part.
  *
- * Usage       pool_fork orders|threads|exec MIB
+ * Usage       pool_fork orders|threads|handed|signals|protected|exec MIB
  * Prints      hugetlb_kib before the forks, after_kib when all children are gone.
  */
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <spawn.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -266,6 +272,132 @@ threads(void)
         (void)pthread_join(ids[i], NULL);
 }
 
+/* --- blocks of other threads ------------------------------------------------------------------ */
+
+enum { HANDED_BYTES = 200, HANDED_COUNT = 3000 };
+
+static void *handed; /* the newest block of hand_out, in use; atomic */
+
+static void *
+hand_out(void *arg)
+{
+    static void *blocks[HANDED_COUNT];
+
+    while (!__atomic_load_n(&is_over, __ATOMIC_ACQUIRE)) {
+        for (size_t i = 0; i < HANDED_COUNT; i++) {
+            void *old = blocks[i];
+
+            blocks[i] = malloc(HANDED_BYTES);
+            __atomic_store_n(&handed, blocks[i], __ATOMIC_RELEASE);
+            free(old);
+        }
+    }
+    return arg;
+}
+
+/* Every block that malloc has left is not the one that the thread had. */
+static void __attribute__((noreturn)) look_for_handed(void)
+{
+    void *theirs = __atomic_load_n(&handed, __ATOMIC_ACQUIRE);
+
+    for (size_t i = 0; i < 20000; i++)
+        if (malloc(HANDED_BYTES) == theirs)
+            fail("a block of another thread is handed out again");
+    free(theirs);
+    _exit(0);
+}
+
+static void
+hand_over(void)
+{
+    pthread_t id;
+
+    if (pthread_create(&id, NULL, hand_out, NULL) != 0)
+        fail("pthread_create");
+    while (__atomic_load_n(&handed, __ATOMIC_ACQUIRE) == NULL)
+        (void)usleep(1000);
+    for (int i = 0; i < 2 * FORK_COUNT; i++) {
+        pid_t pid = start();
+
+        if (pid == 0)
+            look_for_handed();
+        reap(pid);
+        (void)usleep(1000);
+    }
+    __atomic_store_n(&is_over, 1, __ATOMIC_RELEASE);
+    (void)pthread_join(id, NULL);
+}
+
+/* --- handlers that fork ----------------------------------------------------------------------- */
+
+static volatile sig_atomic_t handled;
+
+static void
+fork_in_handler(int signo)
+{
+    int saved_errno = errno;
+    pid_t pid = start();
+
+    (void)signo;
+    if (pid == 0) {
+        check_all(7);
+        write_all(8);
+        _exit(0);
+    }
+    reap(pid);
+    handled++;
+    errno = saved_errno;
+}
+
+static void
+signals(void)
+{
+    struct sigaction action = { .sa_handler = fork_in_handler, .sa_flags = SA_RESTART };
+    /* In time of the processor: the handler would use up the next turn, too. */
+    const struct itimerval soon = { .it_value = { .tv_usec = 3000 } };
+
+    write_all(7);
+    (void)sigaction(SIGVTALRM, &action, NULL);
+    for (int i = 0; i < 2 * FORK_COUNT; i++) {
+        sig_atomic_t seen = handled;
+
+        (void)setitimer(ITIMER_VIRTUAL, &soon, NULL);
+        while (handled == seen) {
+            if (i % 2 == 0) {
+                use_heap();
+            } else {
+                pid_t pid = start();
+
+                if (pid == 0)
+                    write_in_child(7, 0);
+                reap(pid);
+            }
+        }
+    }
+    check_all(7);
+}
+
+/* --- what may not be read --------------------------------------------------------------------- */
+
+static void
+protect(void)
+{
+    char *mem = (char *)(((uintptr_t)words + 4 * MIB) & ~(2 * MIB - 1));
+    pid_t pid;
+
+    if (mprotect(mem, 2 * MIB, PROT_NONE) != 0)
+        fail("mprotect");
+    pid = start();
+    if (pid == 0) {
+        words[0] = 1;
+        use_heap();
+        _exit(0);
+    }
+    reap(pid);
+    if (mprotect(mem, 2 * MIB, PROT_READ | PROT_WRITE) != 0)
+        fail("mprotect");
+}
+
 /* --- children that only exec ------------------------------------------------------------------ */
 
 static void
@@ -293,13 +425,21 @@ exec(void)
     check_all(3);
 }
 
+static const struct {
+    const char *name;
+    void (*run)(void);
+} modes[] = {
+    { "orders", orders },   { "threads", threads },   { "handed", hand_over },
+    { "signals", signals }, { "protected", protect }, { "exec", exec },
+};
+
 int
 main(int argc, char **argv)
 {
     size_t len_bytes;
 
     if (argc != 3)
-        fail("usage: pool_fork orders|threads|exec MIB");
+        fail("usage: pool_fork orders|threads|handed|signals|protected|exec MIB");
     len_bytes = strtoul(argv[2], NULL, 10) * MIB;
     for (int i = 0; i < STREAM_COUNT; i++)
         streams[i] = fopen("/dev/null", "we");
@@ -313,12 +453,9 @@ main(int argc, char **argv)
             fail("fopen");
     printf("hugetlb_kib %zu\n", hugetlb_kib());
     (void)fflush(stdout);
-    if (strcmp(argv[1], "orders") == 0)
-        orders();
-    else if (strcmp(argv[1], "threads") == 0)
-        threads();
-    else
-        exec();
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+        if (strcmp(argv[1], modes[i].name) == 0)
+            modes[i].run();
     printf("after_kib %zu\n", hugetlb_kib());
     free(words);
     return 0;

@@ -110,12 +110,13 @@ struct fake_os {
     uint64_t thp_mode_count;              /* how often the mode was read */
     uint64_t room_count;                  /* ... the room */
     uint64_t clock_count;
-    size_t discarded_bytes; /* by successful calls */
-    size_t lazy_bytes;      /* lent to the kernel */
-    size_t no_fork_bytes;   /* that a child would not have */
-    uint64_t copied_count;  /* pages that a collapse had to copy, since a child has them, too */
-    size_t meta_bytes;      /* real memory mapped for metadata */
-    uint64_t here_count;    /* how often it was asked where a thread runs */
+    size_t discarded_bytes;    /* by successful calls */
+    size_t lazy_bytes;         /* lent to the kernel */
+    size_t no_fork_bytes;      /* that a child would not have */
+    uintptr_t unreadable_addr; /* as if the program had taken the right to read there; 0: nowhere */
+    uint64_t copied_count;     /* pages that a collapse had to copy, since a child has them, too */
+    size_t meta_bytes;         /* real memory mapped for metadata */
+    uint64_t here_count;       /* how often it was asked where a thread runs */
     struct fake_placed placed[FAKE_PLACED_COUNT];
     size_t placed_count;
     struct fake_call log[FAKE_LOG_COUNT];
@@ -160,7 +161,7 @@ int fake_os_nearest(void *ctx, unsigned node, const struct hm_node_mask *mask, u
 int fake_os_pool_map(void *ctx, const struct hm_pool_range *range, enum hm_pool_step *out_step);
 int fake_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes);
 int fake_os_available(void *ctx, uint64_t *out_bytes);
-void fake_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes);
+int fake_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes);
 int fake_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift,
                      struct hm_shortage *out_shortage);
 

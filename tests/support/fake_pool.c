@@ -124,15 +124,18 @@ fake_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes)
 }
 
 /* What was copied to is memory from then on. */
-void
+int
 fake_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes)
 {
     struct fake_os *fake = ctx;
+    bool is_readable = fake->unreadable_addr - from_addr >= len_bytes;
 
     (void)pthread_mutex_lock(&fake->mutex);
     (void)fake_space_find(&fake->space, from_addr, len_bytes, "copy() of what was not reserved");
-    fake_space_touch(&fake->space, to_addr, len_bytes);
+    if (is_readable)
+        fake_space_touch(&fake->space, to_addr, len_bytes);
     (void)pthread_mutex_unlock(&fake->mutex);
+    return is_readable ? 0 : -EFAULT;
 }
 
 int

@@ -43,6 +43,23 @@ is_on_pool(const struct rig *rig, unsigned region_idx)
     return (fake_space_flags(&rig->fake.space, addr) & FAKE_POOL) != 0;
 }
 
+/* As the child: what has a copy is not there. */
+static void
+be_child(struct rig *rig)
+{
+    for (unsigned i = 0; i < 24; i++) {
+        uintptr_t addr = blocks[i / 8] + i % 8 * REGION;
+
+        if (hm_shadow_covers(&rig->heap, addr + REGION - 1))
+            cr_assert_eq(rig->heap.os->pool_unmap(rig->heap.os->ctx, addr, REGION), 0);
+    }
+    for (unsigned twice = 0; twice < 2; twice++)
+        hm_shadow_swap(&rig->heap);
+    cr_expect_not(hm_shadow_covers(&rig->heap, blocks[0]));
+    hm_shadow_settle(&rig->heap);
+    hm_shadow_forget(&rig->heap);
+}
+
 Test(shadow, the_parent_keeps_its_pages_and_nothing_else)
 {
     struct rig rig;
@@ -72,9 +89,7 @@ Test(shadow, the_child_has_copies_in_the_place_of_pages_of_the_pool)
     begin(&rig);
     reserved_bytes = rig.fake.space.reserved_bytes;
     cr_assert(hm_shadow_cast(&rig.heap, nowhere));
-    for (unsigned twice = 0; twice < 2; twice++)
-        hm_shadow_swap(&rig.heap);
-    hm_shadow_settle(&rig.heap);
+    be_child(&rig);
     cr_expect_eq(rig.fake.space.reserved_bytes, reserved_bytes);
     cr_expect_eq(rig.fake.space.pool_bytes, POOL_COUNT * REGION);
     for (unsigned i = 0; i < 24; i++) {
@@ -98,8 +113,7 @@ Test(shadow, the_child_may_fork_again_and_take_from_the_pool)
 
     begin(&rig);
     cr_assert(hm_shadow_cast(&rig.heap, nowhere));
-    hm_shadow_swap(&rig.heap);
-    hm_shadow_settle(&rig.heap);
+    be_child(&rig);
     cr_expect_not(hm_shadow_cast(&rig.heap, nowhere), "nothing is on the pool");
     rig_free(&rig, NULL, blocks[0]);
     (void)hm_purge_all(&rig.heap);
@@ -120,8 +134,7 @@ Test(shadow, where_base_pages_are_wanted_the_copies_are_on_them)
     rig.fake.thp_mode = HM_THP_NEVER;
     rig.heap.backing.thp_mode = HM_THP_NEVER;
     cr_assert(hm_shadow_cast(&rig.heap, nowhere));
-    hm_shadow_swap(&rig.heap);
-    hm_shadow_settle(&rig.heap);
+    be_child(&rig);
     expect_sound(&rig);
     for (unsigned i = 0; i < 3; i++)
         rig_free(&rig, NULL, blocks[i]);
@@ -139,8 +152,7 @@ Test(shadow, what_the_child_needs_at_once_is_not_taken_from_it)
     needed[3] = blocks[0] + 5 * REGION - 1;
     cr_assert(hm_shadow_cast(&rig.heap, needed));
     cr_expect_eq(rig.fake.no_fork_bytes, (POOL_COUNT - 2) * REGION);
-    hm_shadow_swap(&rig.heap);
-    hm_shadow_settle(&rig.heap);
+    be_child(&rig);
     for (unsigned i = 0; i < POOL_COUNT; i++)
         cr_expect_eq(is_on_pool(&rig, i), i == 3 || i == 4, "region %u", i);
     expect_sound(&rig);
@@ -155,8 +167,7 @@ expect_no_copy(struct rig *rig, const char *why)
     cr_expect_not(hm_shadow_cast(&rig->heap, nowhere), "%s", why);
     cr_expect_neq(rig->heap.backing.reason_count[HM_REASON_FORK_ROOM], 0, "%s", why);
     cr_expect_eq(rig->fake.space.reserved_bytes, reserved_bytes, "%s", why);
-    hm_shadow_swap(&rig->heap);
-    hm_shadow_settle(&rig->heap);
+    be_child(rig);
     cr_expect(is_on_pool(rig, 0), "%s", why);
     expect_sound(rig);
     rig_fini(rig);
@@ -181,4 +192,26 @@ Test(shadow, without_memory_for_it_there_is_no_copy_and_the_report_says_so)
     begin(&rig);
     fake_os_fail(&rig.fake, FAKE_NO_FORK, 1, ENOMEM, true);
     expect_no_copy(&rig, "advice");
+    begin(&rig);
+    fake_os_fail(&rig.fake, FAKE_HIDE, 3, ENOMEM, false);
+    expect_no_copy(&rig, "the number of mappings");
+}
+
+Test(shadow, what_the_program_protected_is_shared_and_the_rest_is_copied)
+{
+    struct rig rig;
+    size_t reserved_bytes;
+
+    begin(&rig);
+    reserved_bytes = rig.fake.space.reserved_bytes;
+    rig.fake.unreadable_addr = blocks[0] + 2 * REGION;
+    cr_assert(hm_shadow_cast(&rig.heap, nowhere));
+    cr_expect_eq(rig.fake.no_fork_bytes, (POOL_COUNT - 1) * REGION);
+    be_child(&rig);
+    for (unsigned i = 0; i < POOL_COUNT; i++)
+        cr_expect_eq(is_on_pool(&rig, i), i == 2, "region %u", i);
+    cr_expect_eq(rig.fake.space.reserved_bytes, reserved_bytes);
+    cr_expect_eq(rig.heap.backing.reason_count[HM_REASON_FORK_ROOM], 0);
+    expect_sound(&rig);
+    rig_fini(&rig);
 }
