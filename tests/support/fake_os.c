@@ -18,82 +18,18 @@ struct fake_meta {
     size_t len_bytes;
 };
 
-static const char *const kind_names[FAKE_CALL_KINDS + 1] = {
-    [FAKE_RESERVE] = "reserve",
-    [FAKE_COMMIT] = "commit",
-    [FAKE_UNMAP] = "unmap",
-    [FAKE_REMAP] = "remap",
-    [FAKE_NODES] = "nodes",
-    [FAKE_PLACE] = "place",
-    [FAKE_NEAREST] = "nearest",
-    [FAKE_CARRY] = "carry",
-    [FAKE_POOL_MAP] = "pool_map",
-    [FAKE_POOL_UNMAP] = "pool_unmap",
-    [FAKE_SHORTAGE] = "shortage",
-    [FAKE_MAP_META] = "map_meta",
-    [FAKE_SCAN] = "scan",
-    [FAKE_SHARING] = "sharing",
-    [FAKE_ADVISE_HUGE] = "advise huge",
-    [FAKE_ADVISE_BASE] = "advise base",
-    [FAKE_COLLAPSE] = "collapse",
-    [FAKE_DISCARD] = "discard",
-    [FAKE_LAZY] = "lazy",
-    [FAKE_COLD] = "cold",
-    [FAKE_HIDE] = "hide",
-    [FAKE_SHOW] = "show",
-    [FAKE_NO_FORK] = "advise no fork",
-    [FAKE_FORK] = "advise fork",
-    [FAKE_ANY] = "any",
-};
-
-/* mmap(2), mprotect(2), munmap(2), mremap(2), madvise(2), as far as they apply to private anonymous
- * memory; EINTR where the kernel waits for the lock of the address space and can be interrupted;
- * EPERM where a sandbox or a seal forbids the call. */
-static const int errors[FAKE_CALL_KINDS][7] = {
-    [FAKE_RESERVE] = { ENOMEM, EAGAIN, EPERM, EINTR },
-    [FAKE_COMMIT] = { ENOMEM, EACCES, EPERM, EINTR },
-    [FAKE_UNMAP] = { ENOMEM, EINVAL, EPERM, EINTR },
-    [FAKE_NODES] = { EPERM, ENOSYS, EINVAL },
-    [FAKE_PLACE] = { EPERM, ENOSYS, EINVAL, ENOMEM },
-    [FAKE_NEAREST] = { ENOENT, EACCES, EMFILE },
-    [FAKE_REMAP] = { ENOMEM, EAGAIN, EFAULT, EINVAL, EPERM, EINTR },
-    [FAKE_CARRY] = { ENOMEM, EAGAIN, EFAULT, EINVAL, EPERM, EINTR },
-    [FAKE_POOL_MAP] = { ENOMEM, EFAULT, EINVAL, EAGAIN, EPERM, ENODEV, ENOSYS },
-    [FAKE_POOL_UNMAP] = { ENOMEM, EINVAL, EAGAIN, EPERM, EINTR },
-    [FAKE_SHORTAGE] = { ENOENT, EACCES, EMFILE, ENOMEM, EINTR },
-    [FAKE_MAP_META] = { ENOMEM, EAGAIN, EPERM, EINTR },
-    [FAKE_SCAN] = { EPERM, ENOENT, EACCES, EMFILE, ENOMEM, EINTR },
-    [FAKE_SHARING] = { EPERM, ENOENT, EACCES, EMFILE, ENOMEM, EINTR },
-    [FAKE_ADVISE_HUGE] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
-    [FAKE_ADVISE_BASE] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
-    [FAKE_COLLAPSE] = { EINVAL, ENOMEM, EAGAIN, EBUSY, EPERM, EINTR },
-    [FAKE_DISCARD] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
-    [FAKE_LAZY] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
-    [FAKE_COLD] = { EINVAL, ENOMEM, EAGAIN, EPERM, EINTR },
-    [FAKE_HIDE] = { EINVAL, ENOMEM, EAGAIN, EPERM },
-    [FAKE_SHOW] = { EINVAL, ENOMEM, EAGAIN, EPERM },
-    [FAKE_NO_FORK] = { EINVAL, ENOMEM, EAGAIN, EPERM },
-    [FAKE_FORK] = { EINVAL, ENOMEM, EAGAIN, EPERM },
-};
-
-const int *
-fake_os_errors(enum fake_call_kind kind)
-{
-    return errors[kind];
-}
-
-const char *
-fake_os_kind_name(enum fake_call_kind kind)
-{
-    return kind_names[kind];
-}
-
 int
 fake_os_begin(struct fake_os *fake, enum fake_call_kind kind)
 {
+    (void)pthread_mutex_lock(&fake->mutex);
+    return fake_os_step(fake, kind);
+}
+
+int
+fake_os_step(struct fake_os *fake, enum fake_call_kind kind)
+{
     struct fake_fault *fault = &fake->fault;
 
-    (void)pthread_mutex_lock(&fake->mutex);
     fake->call_count[kind]++;
     if (fault->left_count == 0 || (fault->kind != FAKE_ANY && fault->kind != kind))
         return 0;
@@ -474,7 +410,6 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
         .limit_bytes = SIZE_MAX,
         .huge_room_bytes = SIZE_MAX,
         .pool_max_bytes = SIZE_MAX,
-        .pool_step = HM_POOL_RESERVE,
     };
     fake->os.ctx = fake;
     (void)pthread_mutex_init(&fake->mutex, NULL);

@@ -27,8 +27,12 @@ enum fake_call_kind {
     FAKE_PLACE,
     FAKE_NEAREST,
     FAKE_CARRY,
-    FAKE_POOL_MAP,
+    FAKE_POOL_KERNEL, /* the steps of pool_map() are calls of their own, in their order */
+    FAKE_POOL_RESERVE,
+    FAKE_POOL_FILL,
+    FAKE_POOL_MOVE,
     FAKE_POOL_UNMAP,
+    FAKE_COPY,
     FAKE_SHORTAGE,
     FAKE_MAP_META,
     FAKE_SCAN,
@@ -100,7 +104,6 @@ struct fake_os {
     size_t huge_room_bytes;   /* how much can be collapsed before -ENOMEM: no huge page is free */
     uint64_t available_bytes; /* memory of the machine that is free; 0: it cannot be read */
     size_t pool_max_bytes;    /* of hugetlb pages that can be filled, as under a control group */
-    enum hm_pool_step pool_step; /* where a call fails that is made to fail */
     struct hm_shortage shortage; /* what files tell */
     bool no_room_to_grow;        /* a remap in place never grows */
     bool no_huge_flag;           /* a kernel that cannot tell what huge pages map */
@@ -146,8 +149,9 @@ const struct fake_call *fake_os_logged(const struct fake_os *fake, size_t idx);
 const struct fake_placed *fake_os_placed(const struct fake_os *fake, uintptr_t addr);
 
 /* parts of the table: count a call, and return 0 or the negative errno that it shall fail with;
- * then log it. Between the two, fake->mutex is held. */
+ * then log it. Between the two, fake->mutex is held, and further steps may be counted. */
 int fake_os_begin(struct fake_os *fake, enum fake_call_kind kind);
+int fake_os_step(struct fake_os *fake, enum fake_call_kind kind);
 int fake_os_end(struct fake_os *fake, struct fake_call call);
 
 /* ... those in fake_nodes.c */

@@ -65,30 +65,41 @@ place(struct fake_os *fake, uintptr_t addr, size_t len_bytes)
     space->pool_used_bytes += len_bytes;
 }
 
+/* What this machine refuses by itself. */
+static int
+refuse(const struct fake_os *fake, const struct hm_pool_range *range, enum hm_pool_step step)
+{
+    const struct fake_space *space = &fake->space;
+    size_t len_bytes = range->len_bytes;
+
+    if (step == HM_POOL_RESERVE && range->page_shift != space->geom.hpage_shift)
+        return -EINVAL;
+    if (step == HM_POOL_RESERVE && len_bytes > space->pool_bytes)
+        return -ENOMEM;
+    if (step == HM_POOL_FILL
+        && (len_bytes > fake->pool_max_bytes
+            || space->pool_used_bytes > fake->pool_max_bytes - len_bytes))
+        return -EFAULT;
+    return 0;
+}
+
 int
 fake_os_pool_map(void *ctx, const struct hm_pool_range *range, enum hm_pool_step *out_step)
 {
     struct fake_os *fake = ctx;
     uintptr_t addr = range->addr;
     size_t len_bytes = range->len_bytes;
-    struct fake_space *space = &fake->space;
-    struct fake_call call = { .kind = FAKE_POOL_MAP, .addr = addr, .len_bytes = len_bytes };
+    struct fake_call call = { .addr = addr, .len_bytes = len_bytes };
 
-    call.rc = fake_os_begin(fake, FAKE_POOL_MAP);
-    if (!is_whole(space, addr, len_bytes))
+    (void)pthread_mutex_lock(&fake->mutex);
+    if (!is_whole(&fake->space, addr, len_bytes))
         fake_space_misuse("pool_map() of a part of a region", addr, len_bytes);
-    *out_step = fake->pool_step;
-    if (call.rc == 0 && range->page_shift != space->geom.hpage_shift) {
-        *out_step = HM_POOL_RESERVE;
-        call.rc = -EINVAL;
-    } else if (call.rc == 0 && len_bytes > space->pool_bytes) {
-        *out_step = HM_POOL_RESERVE;
-        call.rc = -ENOMEM;
-    } else if (call.rc == 0
-               && (len_bytes > fake->pool_max_bytes
-                   || space->pool_used_bytes > fake->pool_max_bytes - len_bytes)) {
-        *out_step = HM_POOL_FILL;
-        call.rc = -EFAULT;
+    for (unsigned step = HM_POOL_KERNEL; step <= HM_POOL_MOVE && call.rc == 0; step++) {
+        *out_step = (enum hm_pool_step)step;
+        call.kind = (enum fake_call_kind)(FAKE_POOL_KERNEL + step);
+        call.rc = fake_os_step(fake, call.kind);
+        if (call.rc == 0)
+            call.rc = refuse(fake, range, *out_step);
     }
     if (call.rc == 0)
         place(fake, addr, len_bytes);
@@ -128,14 +139,16 @@ int
 fake_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes)
 {
     struct fake_os *fake = ctx;
-    bool is_readable = fake->unreadable_addr - from_addr >= len_bytes;
+    struct fake_call call
+        = { .kind = FAKE_COPY, .addr = from_addr, .len_bytes = len_bytes, .to_addr = to_addr };
 
-    (void)pthread_mutex_lock(&fake->mutex);
+    call.rc = fake_os_begin(fake, FAKE_COPY);
     (void)fake_space_find(&fake->space, from_addr, len_bytes, "copy() of what was not reserved");
-    if (is_readable)
+    if (call.rc == 0 && fake->unreadable_addr - from_addr < len_bytes)
+        call.rc = -EFAULT;
+    if (call.rc == 0)
         fake_space_touch(&fake->space, to_addr, len_bytes);
-    (void)pthread_mutex_unlock(&fake->mutex);
-    return is_readable ? 0 : -EFAULT;
+    return fake_os_end(fake, call);
 }
 
 int

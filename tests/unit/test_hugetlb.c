@@ -120,7 +120,7 @@ Test(hugetlb, a_pool_that_grows_is_used_again)
     rig.fake.space.pool_bytes = 8 * REGION;
     fake_os_forget(&rig.fake);
     cr_assert_neq(rig_alloc_large(&rig, REGION, 16, NULL), 0);
-    cr_expect_eq(rig.fake.call_count[FAKE_POOL_MAP], 0, "not asked again at once");
+    cr_expect_eq(rig.fake.call_count[FAKE_POOL_KERNEL], 0, "not asked again at once");
     rig.fake.now_ns += 2000000000u;
     cr_assert_neq(rig_alloc_large(&rig, REGION, 16, NULL), 0);
     cr_expect_eq(rig.fake.space.pool_bytes, 7 * REGION);
@@ -132,12 +132,11 @@ Test(hugetlb, what_waiting_does_not_change_is_not_asked_again)
     struct rig rig;
 
     begin(&rig, "hugetlb,4k", 8 * REGION);
-    rig.fake.pool_step = HM_POOL_KERNEL;
-    fake_os_fail(&rig.fake, FAKE_POOL_MAP, 1, ENOSYS, false);
+    fake_os_fail(&rig.fake, FAKE_POOL_KERNEL, 1, ENOSYS, false);
     cr_assert_neq(rig_alloc_large(&rig, 4 * REGION, 16, NULL), 0);
     rig.fake.now_ns += 3600u * (uint64_t)1000000000;
     cr_assert_neq(rig_alloc_large(&rig, REGION, 16, NULL), 0);
-    cr_expect_eq(rig.fake.call_count[FAKE_POOL_MAP], 1);
+    cr_expect_eq(rig.fake.call_count[FAKE_POOL_KERNEL], 1);
     cr_expect_eq(count_of(&rig, HM_REASON_POOL_KERNEL), 5);
     rig_fini(&rig);
 }
@@ -146,34 +145,33 @@ Test(hugetlb, what_waiting_does_not_change_is_not_asked_again)
 Test(hugetlb, reasons)
 {
     static const struct {
-        enum hm_pool_step step;
+        enum fake_call_kind step;
         int error;
         enum hm_shortage_cause cause;
         enum hm_reason expected;
     } cases[] = {
-        { HM_POOL_KERNEL, ENOSYS, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_KERNEL },
-        { HM_POOL_RESERVE, ENOMEM, HM_SHORTAGE_POOL, HM_REASON_POOL_EMPTY },
-        { HM_POOL_RESERVE, ENOMEM, HM_SHORTAGE_RSVD, HM_REASON_POOL_RSVD },
-        { HM_POOL_RESERVE, ENOMEM, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_REFUSED },
-        { HM_POOL_RESERVE, EAGAIN, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_MEMLOCK },
-        { HM_POOL_RESERVE, EINVAL, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_SIZE },
-        { HM_POOL_RESERVE, ENOSYS, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_SIZE },
-        { HM_POOL_RESERVE, EPERM, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_REFUSED },
-        { HM_POOL_FILL, EFAULT, HM_SHORTAGE_MAX, HM_REASON_POOL_MAX },
-        { HM_POOL_FILL, EFAULT, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_NODE },
-        { HM_POOL_FILL, EFAULT, HM_SHORTAGE_POOL, HM_REASON_POOL_NODE },
-        { HM_POOL_FILL, ENOMEM, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_MEMCG },
-        { HM_POOL_FILL, EINVAL, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_KERNEL },
-        { HM_POOL_MOVE, ENOMEM, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_REFUSED },
+        { FAKE_POOL_KERNEL, ENOSYS, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_KERNEL },
+        { FAKE_POOL_RESERVE, ENOMEM, HM_SHORTAGE_POOL, HM_REASON_POOL_EMPTY },
+        { FAKE_POOL_RESERVE, ENOMEM, HM_SHORTAGE_RSVD, HM_REASON_POOL_RSVD },
+        { FAKE_POOL_RESERVE, ENOMEM, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_REFUSED },
+        { FAKE_POOL_RESERVE, EAGAIN, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_MEMLOCK },
+        { FAKE_POOL_RESERVE, EINVAL, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_SIZE },
+        { FAKE_POOL_RESERVE, ENOSYS, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_SIZE },
+        { FAKE_POOL_RESERVE, EPERM, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_REFUSED },
+        { FAKE_POOL_FILL, EFAULT, HM_SHORTAGE_MAX, HM_REASON_POOL_MAX },
+        { FAKE_POOL_FILL, EFAULT, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_NODE },
+        { FAKE_POOL_FILL, EFAULT, HM_SHORTAGE_POOL, HM_REASON_POOL_NODE },
+        { FAKE_POOL_FILL, ENOMEM, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_MEMCG },
+        { FAKE_POOL_FILL, EINVAL, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_KERNEL },
+        { FAKE_POOL_MOVE, ENOMEM, HM_SHORTAGE_UNKNOWN, HM_REASON_POOL_REFUSED },
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct rig rig;
 
         begin(&rig, "hugetlb,4k", 8 * REGION);
-        rig.fake.pool_step = cases[i].step;
         rig.fake.shortage.cause = cases[i].cause;
-        fake_os_fail(&rig.fake, FAKE_POOL_MAP, 1, cases[i].error, true);
+        fake_os_fail(&rig.fake, cases[i].step, 1, cases[i].error, true);
         cr_assert_neq(rig_alloc_large(&rig, REGION, 16, NULL), 0);
         cr_expect_eq(count_of(&rig, cases[i].expected), 1, "case %zu", i);
         rig_fini(&rig);
@@ -287,6 +285,6 @@ Test(hugetlb, the_default_chain_asks_no_pool)
     begin(&rig, "thp,4k", 64 * REGION);
     addr = rig_alloc_large(&rig, 40 * REGION, 16, NULL);
     rig_free(&rig, NULL, addr);
-    cr_expect_eq(rig.fake.call_count[FAKE_POOL_MAP] + rig.fake.call_count[FAKE_SHORTAGE], 0);
+    cr_expect_eq(rig.fake.call_count[FAKE_POOL_KERNEL] + rig.fake.call_count[FAKE_SHORTAGE], 0);
     rig_fini(&rig);
 }
