@@ -122,25 +122,15 @@ all_free drained
 # Limits of a control group: on pages in use, where mmap succeeds and a touch would kill; and on
 # pages promised.
 pages 64
-group_dir=
-for parent in /sys/fs/cgroup /sys/fs/cgroup/unified; do
-    grep -qw hugetlb "$parent/cgroup.controllers" 2>/dev/null || continue
-    if ! grep -qw hugetlb "$parent/cgroup.subtree_control"; then
-        echo "$parent/cgroup.subtree_control -hugetlb" >>"$saved_file"
-        echo +hugetlb 2>/dev/null >"$parent/cgroup.subtree_control" || continue
-    fi
-    mkdir "$parent/huma-live.$$" 2>/dev/null && group_dir=$parent/huma-live.$$
-    break
-done
-if [ -n "$group_dir" ] && [ -e "$group_dir/hugetlb.2MB.max" ]; then
+if make_pool_group && [ -e "$pool_group_dir/hugetlb.2MB.max" ]; then
     for limit in max rsvd.max; do
-        echo $((20 << 21)) >"$group_dir/hugetlb.2MB.$limit"
+        echo $((20 << 21)) >"$pool_group_dir/hugetlb.2MB.$limit"
         in_group run limit hugetlb,thp,4k fill 120 look full check free
         expect "hugetlb.2MB.$limit" "$work_dir/limit" full_hugetlb_kib eq $((20 * 2048))
         expect "hugetlb.2MB.$limit" "$work_dir/limit" full_coverage_pct ge 90
         expect_reason "pool-${limit/rsvd.max/rsvd-max}" "$work_dir/limit.json"
         one_line limit "hugetlb.2MB.$limit: $((20 << 21)))"
-        echo max >"$group_dir/hugetlb.2MB.$limit"
+        echo max >"$pool_group_dir/hugetlb.2MB.$limit"
         all_free "hugetlb.2MB.$limit"
     done
     remove_group

@@ -42,6 +42,7 @@ lock_dir=/run/lock
 lock_file=$lock_dir/huma-live.lock
 saved_file=$lock_dir/huma-live.saved
 group_dir=
+pool_group_dir=
 
 # put_back: restore what the saved file says, newest first.
 put_back() {
@@ -59,7 +60,7 @@ leave() {
     # What runs still may hold what is to be put back.
     jobs -p | while read -r job; do kill "$job" 2>/dev/null || :; done
     wait
-    [ -z "$group_dir" ] || remove_group
+    remove_group
     [ -z "${is_locked:-}" ] || put_back
     rm -rf "$work_dir"
     exit "$rc"
@@ -86,6 +87,20 @@ set_machine() {
     case $old in *\[*\]*) old=${old#*\[}; old=${old%%\]*} ;; esac
     echo "$path $old" >>"$saved_file"
     echo "$value" 2>/dev/null >"$path" || skip "may not write $path (a container?)"
+}
+
+# own_pool PAGES: a pool of so many hugetlb pages of 2 MiB that nobody else uses; sets pool.
+own_pool() {
+    pool=/sys/kernel/mm/hugepages/hugepages-2048kB
+    [ -d "$pool" ] || skip "no hugetlb pages of 2 MiB"
+    [ "$(cat "$pool/nr_hugepages")" = 0 ] && [ "$(cat "$pool/surplus_hugepages")" = 0 ] ||
+        skip "somebody else has hugetlb pages here"
+    case $(uname -r) in
+        [0-4].* | 5.[0-9].* | 5.1[0-5].*) skip "hugetlb pages are not used before Linux 5.16" ;;
+    esac
+    set_machine "$pool/nr_overcommit_hugepages" 0
+    set_machine "$pool/nr_hugepages" "$1"
+    [ "$(cat "$pool/nr_hugepages")" = "$1" ] || skip "the machine has no $1 hugetlb pages to spare"
 }
 
 # under LIB CMD ARG...: run CMD with a library preloaded; LIB is a file, or "glibc" for none.
@@ -118,7 +133,8 @@ expect_reason() {
     echo "report: reason $reason"
 }
 
-# make_group LIMIT_BYTES: a memory cgroup of our own, v1 or v2; sets group_dir.
+# make_group LIMIT_BYTES: a memory cgroup of our own, v1 or v2; sets group_dir, and group_limit, the
+# file with the limit.
 make_group() {
     local limit_bytes=$1 parent file
     for parent in /sys/fs/cgroup/memory /sys/fs/cgroup/unified /sys/fs/cgroup; do
@@ -133,19 +149,50 @@ make_group() {
     fi
     mkdir "$parent/huma-live.$$" 2>/dev/null || skip "may not make a cgroup in $parent"
     group_dir=$parent/huma-live.$$
-    echo "$limit_bytes" >"$group_dir/$file" || skip "may not set $file"
+    group_limit=$group_dir/$file
+    echo "$limit_bytes" >"$group_limit" || skip "may not set $file"
 }
 
-# in_group CMD ARG...: run a shell function or command inside the group.
-in_group() { (echo "$BASHPID" >"$group_dir/cgroup.procs" && "$@"); }
+# make_pool_group: one for limits on hugetlb pages of 2 MiB, v1 or v2, if need be that of make_group;
+# sets pool_group_dir, and pool_max, the file with the limit on pages in use. Fails if there is none.
+make_pool_group() {
+    local parent
+    for parent in /sys/fs/cgroup/hugetlb /sys/fs/cgroup /sys/fs/cgroup/unified; do
+        [ -e "$parent/hugetlb.2MB.limit_in_bytes" ] ||
+            grep -qw hugetlb "$parent/cgroup.controllers" 2>/dev/null || continue
+        if [ -e "$parent/cgroup.subtree_control" ] &&
+            ! grep -qw hugetlb "$parent/cgroup.subtree_control"; then
+            echo "$parent/cgroup.subtree_control -hugetlb" >>"$saved_file"
+            echo +hugetlb 2>/dev/null >"$parent/cgroup.subtree_control" || continue
+        fi
+        mkdir -p "$parent/huma-live.$$" 2>/dev/null || continue
+        pool_group_dir=$parent/huma-live.$$
+        for pool_max in "$pool_group_dir"/hugetlb.2MB.{max,limit_in_bytes}; do
+            [ ! -e "$pool_max" ] || return 0
+        done
+    done
+    return 1
+}
+
+# enter_group: this shell moves into the groups.
+enter_group() {
+    local dir
+    for dir in $group_dir $pool_group_dir; do echo "$BASHPID" >"$dir/cgroup.procs" || return; done
+}
+
+# in_group CMD ARG...: run a shell function or command inside the groups.
+in_group() { (enter_group && "$@"); }
 
 # The kernel lets go of a group only some time after its last process has gone.
 remove_group() {
-    local try
-    for try in 1 2 3 4 5 6 7 8 9 10; do
-        rmdir "$group_dir" 2>/dev/null && break
-        sleep "0.$try"
+    local dir try
+    for dir in $group_dir $pool_group_dir; do
+        for try in 1 2 3 4 5 6 7 8 9 10; do
+            [ -d "$dir" ] && ! rmdir "$dir" 2>/dev/null || break
+            sleep "0.$try"
+        done
+        [ ! -d "$dir" ] || echo "WARNING: cannot remove $dir"
     done
-    [ ! -d "$group_dir" ] || echo "WARNING: cannot remove $group_dir"
     group_dir=
+    pool_group_dir=
 }
