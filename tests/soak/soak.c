@@ -13,7 +13,8 @@
  * Replay      The seed is printed and SOAK_SEED sets it; the order of events differs still, since
  *             there are threads.
  *
- * Environment SOAK_SECONDS (30), SOAK_SEED (random), SOAK_LIVE_MIB (384): most bytes live at once.
+ * Environment SOAK_SECONDS (30), SOAK_SEED (random), SOAK_LIVE_MIB (384): most bytes live at once,
+ *             SOAK_CHILDREN (8): most children alive at once.
  * Exit        0 ok, 1 a check failed, 99 broken set-up.
  */
 #include "support/smaps.h"
@@ -36,13 +37,12 @@
 
 enum {
     THREAD_COUNT = 8,
-    SLOT_COUNT = 4096, /* blocks one thread may hold */
-    SWAP_COUNT = 64,   /* shared slots through which blocks change hands */
-    MIN_SHIFT = 4,     /* smallest block: 16 bytes */
-    MAX_SHIFT = 22,    /* largest block: just under 4 MiB */
-    FULL_SHIFT = 16,   /* the same while a thread holds enough */
-    DENSE_BYTES
-    = 16 << 10, /* blocks up to this are filled whole, larger ones once per STRIDE_BYTES */
+    SLOT_COUNT = 4096,      /* blocks one thread may hold */
+    SWAP_COUNT = 64,        /* shared slots through which blocks change hands */
+    MIN_SHIFT = 4,          /* smallest block: 16 bytes */
+    MAX_SHIFT = 22,         /* largest block: just under 4 MiB */
+    FULL_SHIFT = 16,        /* the same while a thread holds enough */
+    DENSE_BYTES = 16 << 10, /* up to this blocks are filled whole, else once per STRIDE_BYTES */
     STRIDE_BYTES = 2048,
     ROUND_SECONDS = 5,
     FORK_EVERY_MS = 400,
@@ -84,6 +84,8 @@ static uint64_t base_seed;
 static size_t live_limit_bytes; /* for one thread */
 static long round_start_ms;
 static long round_end_ms;
+static long child_limit;
+static atomic_long child_count;
 static atomic_long fork_count;
 static atomic_long swap_count;
 static atomic_long ladder_count;
@@ -132,8 +134,7 @@ draw(uint64_t *random)
 static size_t
 draw_size(uint64_t *random, unsigned max_shift)
 {
-    unsigned shift = MIN_SHIFT + (unsigned)(draw(random) % (max_shift - MIN_SHIFT));
-    size_t low = (size_t)1 << shift;
+    size_t low = (size_t)1 << (MIN_SHIFT + draw(random) % (max_shift - MIN_SHIFT));
     return low + (size_t)(draw(random) & (low - 1));
 }
 
@@ -142,7 +143,7 @@ draw_size(uint64_t *random, unsigned max_shift)
 static bool
 walk_pattern(const struct block *block, size_t size_bytes, bool write)
 {
-    size_t step_words = (block->size_bytes <= DENSE_BYTES ? 1 : STRIDE_BYTES / sizeof(uint64_t));
+    size_t step_words = block->size_bytes <= DENSE_BYTES ? 1 : STRIDE_BYTES / sizeof(uint64_t);
     size_t word_count = (size_bytes - 1) / sizeof(uint64_t);
     for (size_t i = 0; i < word_count; i += step_words) {
         unsigned char *place = block->start + i * sizeof(uint64_t);
@@ -173,8 +174,7 @@ verify(const struct block *block)
 static void
 check_zero(const struct block *block)
 {
-    size_t step_bytes = block->size_bytes <= DENSE_BYTES ? 1 : 512;
-    for (size_t off = 0; off < block->size_bytes; off += step_bytes)
+    for (size_t off = 0; off < block->size_bytes; off += block->size_bytes <= DENSE_BYTES ? 1 : 512)
         if (block->start[off])
             fail("calloc(%zu) is not zero at offset %zu", block->size_bytes, off);
 }
@@ -191,8 +191,7 @@ alloc_block(struct block *block, uint64_t *random, unsigned max_shift)
     } else if (kind == 1) {
         block->start = aligned_alloc(align_bytes, block->size_bytes);
         if ((uintptr_t)block->start & (align_bytes - 1))
-            fail("aligned_alloc(%zu, %zu) = %p", align_bytes, block->size_bytes,
-                 (void *)block->start);
+            fail("aligned_alloc(%zu, ...) = %p", align_bytes, (void *)block->start);
     } else {
         block->start = malloc(block->size_bytes);
     }
@@ -242,7 +241,7 @@ swap_block(struct worker *worker, struct block *block)
         verify(block);
 }
 
-/* One block that grows from a few bytes to a huge one, as buffers do, and shrinks again. */
+/* A block that grows from a few bytes to a huge one, as buffers do, and shrinks again. */
 static void
 climb_ladder(struct worker *worker)
 {
@@ -289,20 +288,27 @@ send_visitor(struct worker *worker)
     atomic_fetch_add_explicit(&visitor_count, 1, memory_order_relaxed);
 }
 
-/* The child has only this thread: it frees part of what that holds, allocates anew, leaves. */
+/* The child has only this thread: it checks and writes to all blocks of this one, frees some, takes
+ * others, leaves. */
 static void __attribute__((noreturn)) run_child(struct worker *worker)
 {
     (void)alarm(CHILD_LIMIT_SECONDS);
-    for (int i = 0; i < SLOT_COUNT / 8; i++) {
+    for (struct block *block = worker->slots; block < worker->slots + SLOT_COUNT; block++)
+        if (block->start) {
+            verify(block);
+            block->seed = draw(&worker->random);
+            fill(block);
+        }
+    for (int i = 0; i < SLOT_COUNT; i++) {
         struct block *block = &worker->slots[i];
-        if (block->start)
+        if (block->start && i % 2 == 0)
             free_block(block);
-        else
+        else if (!block->start && i < SLOT_COUNT / 4)
             alloc_block(block, &worker->random, FULL_SHIFT);
     }
-    for (int i = 0; i < SLOT_COUNT; i += 2)
+    for (int i = 0; i < SLOT_COUNT; i++)
         if (worker->slots[i].start)
-            free_block(&worker->slots[i]);
+            verify(&worker->slots[i]);
     _exit(0);
 }
 
@@ -314,10 +320,9 @@ fork_child(struct worker *worker)
         fail("fork: %s", strerror(errno));
     if (pid == 0)
         run_child(worker);
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            fail("waitpid: %s", strerror(errno));
+    int status;
+    if (waitpid(pid, &status, 0) != pid)
+        fail("waitpid: %s", strerror(errno));
     if (status)
         fail("a forked child ended with wait status 0x%x (0x0e: hung)", (unsigned)status);
     atomic_fetch_add_explicit(&fork_count, 1, memory_order_relaxed);
@@ -329,9 +334,7 @@ wanted_bytes(long now)
 {
     long quarter_ms = (round_end_ms - round_start_ms) / 4 + 1;
     long phase_ms = (now - round_start_ms) % quarter_ms;
-    size_t quarter_bytes = live_limit_bytes / 4;
-    size_t part_bytes = live_limit_bytes / 1024 * (size_t)(phase_ms * 768 / quarter_ms);
-    return quarter_bytes + part_bytes;
+    return live_limit_bytes / 1024 * (size_t)(256 + phase_ms * 768 / quarter_ms);
 }
 
 /* One random thing to one random slot. A thread that holds enough bytes sheds its large blocks and
@@ -374,8 +377,11 @@ run_worker(void *arg)
         for (int i = 0; i < 64; i++)
             step(worker, want_bytes);
         if (now - worker->last_fork_ms >= FORK_EVERY_MS * THREAD_COUNT) {
-            fork_child(worker);
-            worker->last_fork_ms = now_ms();
+            if (child_count++ < child_limit) {
+                fork_child(worker);
+                worker->last_fork_ms = now_ms();
+            }
+            child_count--;
         }
     }
     /* Odd threads leave their blocks to whoever survives them. */
@@ -427,24 +433,24 @@ run_round(int round)
     struct hm_smaps freed = read_smaps();
     (void)malloc_trim(0);
     struct hm_smaps trimmed = read_smaps();
-
+    unsigned long left_kib = trimmed.rss_kib + trimmed.hugetlb_kib;
     struct rusage usage;
     (void)getrusage(RUSAGE_SELF, &usage);
     unsigned long peak_kib = (unsigned long)usage.ru_maxrss;
     unsigned long allowed_kib = peak_kib * ALLOWED_PCT / 100 + ALLOWED_KIB;
     (void)dprintf(STDOUT_FILENO,
-                  "round %d: peak %lu MiB; threads gone %lu MiB (%u %% huge); freed %lu MiB;"
-                  " trimmed %lu MiB (allowed %lu)\n",
+                  "round %d: peak %lu MiB; threads gone %lu (%u %% huge), hugetlb %lu; freed %lu;"
+                  " trimmed %lu (allowed %lu)\n",
                   round, peak_kib >> 10, full.rss_kib >> 10, hm_smaps_coverage_pct(&full),
-                  freed.rss_kib >> 10, trimmed.rss_kib >> 10, allowed_kib >> 10);
-    if (trimmed.rss_kib > allowed_kib)
-        fail("%lu KiB resident after everything was freed, allowed are %lu", trimmed.rss_kib,
-             allowed_kib);
-    if (round < SETTLED_ROUNDS && trimmed.rss_kib > settled_kib)
-        settled_kib = trimmed.rss_kib;
-    if (round >= SETTLED_ROUNDS && trimmed.rss_kib > settled_kib + GROWTH_KIB)
-        fail("%lu KiB resident after round %d, after the first rounds it was %lu", trimmed.rss_kib,
-             round, settled_kib);
+                  full.hugetlb_kib >> 10, (freed.rss_kib + freed.hugetlb_kib) >> 10, left_kib >> 10,
+                  allowed_kib >> 10);
+    if (left_kib > allowed_kib)
+        fail("%lu KiB resident after everything was freed, allowed are %lu", left_kib, allowed_kib);
+    if (round < SETTLED_ROUNDS)
+        settled_kib = left_kib > settled_kib ? left_kib : settled_kib;
+    else if (left_kib > settled_kib + GROWTH_KIB)
+        fail("%lu KiB resident after round %d, after the first rounds it was %lu", left_kib, round,
+             settled_kib);
 }
 
 /* A number from the environment, or the default. */
@@ -452,11 +458,9 @@ static uint64_t
 read_option(const char *name, uint64_t fallback)
 {
     const char *text = getenv(name);
-    if (!text || !*text)
-        return fallback;
     char *end = NULL;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (*end || *text == '-') {
+    uint64_t value = text ? strtoull(text, &end, 10) : fallback;
+    if (text && (!*text || *end || *text == '-')) {
         (void)dprintf(STDERR_FILENO, "soak: %s=%s is not a number; give digits only\n", name, text);
         _exit(99);
     }
@@ -470,6 +474,7 @@ main(void)
     (void)getrandom(&random_seed, sizeof(random_seed), 0);
     base_seed = read_option("SOAK_SEED", random_seed >> 16);
     long run_seconds = (long)read_option("SOAK_SECONDS", 30);
+    child_limit = (long)read_option("SOAK_CHILDREN", THREAD_COUNT);
     live_limit_bytes = (size_t)(read_option("SOAK_LIVE_MIB", 384) << 20) / THREAD_COUNT;
     for (int i = 0; i < SWAP_COUNT; i++)
         (void)pthread_mutex_init(&swaps[i].lock, NULL);
@@ -485,12 +490,11 @@ main(void)
             round_end_ms = end_ms;
         run_round(round);
     }
-    uint64_t op_count = 0;
+    unsigned long op_count = 0;
     for (int w = 0; w < THREAD_COUNT; w++)
         op_count += workers[w].op_count;
     (void)dprintf(STDOUT_FILENO,
-                  "soak: ok, %llu operations, %ld swaps, %ld forks, %ld ladders, %ld visitors\n",
-                  (unsigned long long)op_count, atomic_load(&swap_count), atomic_load(&fork_count),
-                  atomic_load(&ladder_count), atomic_load(&visitor_count));
+                  "soak: ok, %lu operations, %ld swaps, %ld forks, %ld ladders, %ld visitors\n",
+                  op_count, swap_count, fork_count, ladder_count, visitor_count);
     return 0;
 }
