@@ -12,7 +12,8 @@
  *             that is opened saves in page faults, so that a program that builds a large heap
  *             quickly gets all of it on huge pages. What the kernel refuses is tried again, later
  *             and later.
- *             What a fork has split is joined out of the same budget (rejoin.c).
+ *             What a fork has split is joined out of the same budget, and of what was saved of
+ *             it (rejoin.c).
  * State       heap->heal.
  * Locking     heap->lock is held by the caller; is_due may be read without it.
  * Invariants  The list has the open regions on base pages that are full enough and were not refused
@@ -30,8 +31,12 @@
 /* One visit ends when more would, by what the latest collapses took, exceed this. */
 #define VISIT_NS 1000000
 
-/* No more is saved up: what a program may meet in one go after a pause. */
+/* No more may be spent in one go: what a program may meet after a pause. */
 #define CREDIT_MAX_NS 10000000
+
+/* Of what is over, so much is saved for what a fork splits: a snapshot leaves a whole heap to join.
+ * It comes at the same rate as the credit, so that both together are twice the share. */
+#define SAVED_MAX_NS 500000000
 
 /* Opening a region as a huge page saves many times this in page faults. */
 #define OPENED_CREDIT_NS 150000
@@ -214,9 +219,20 @@ collapse_candidate(struct hm_heap *heap, uint64_t now_ns)
 static void
 add_credit(struct hm_heal *heal, uint64_t now_ns)
 {
-    heal->credit_ns += (int64_t)((now_ns - heal->credited_ns) / TIME_SHARE);
-    if (heal->credit_ns > CREDIT_MAX_NS)
+    int64_t more_ns = (int64_t)((now_ns - heal->credited_ns) / TIME_SHARE);
+    int64_t again_ns = more_ns < heal->saved_ns ? more_ns : heal->saved_ns;
+
+    if (heal->has_suspects) {
+        heal->saved_ns -= again_ns;
+        more_ns += again_ns;
+    }
+    heal->credit_ns += more_ns;
+    if (heal->credit_ns > CREDIT_MAX_NS) {
+        heal->saved_ns += heal->credit_ns - CREDIT_MAX_NS;
+        if (heal->saved_ns > SAVED_MAX_NS)
+            heal->saved_ns = SAVED_MAX_NS;
         heal->credit_ns = CREDIT_MAX_NS;
+    }
     heal->credited_ns = now_ns;
 }
 
@@ -240,7 +256,8 @@ next_ns(const struct hm_heal *heal, uint64_t now_ns)
     if (when_ns == UINT64_MAX)
         return UINT64_MAX;
     if (lacking_ns > 0)
-        now_ns += (uint64_t)lacking_ns * TIME_SHARE;
+        now_ns += (uint64_t)lacking_ns * TIME_SHARE
+                  / (heal->has_suspects && heal->saved_ns >= lacking_ns ? 2 : 1);
     return when_ns > now_ns ? when_ns : now_ns;
 }
 

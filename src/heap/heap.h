@@ -24,6 +24,7 @@ struct hm_heal {
     struct hm_list candidates; /* regions on base pages that are nearly full, the oldest first */
     int64_t credit_ns;         /* time that may be spent; negative: overspent */
     uint64_t credited_ns;      /* until when time has been added to it */
+    int64_t saved_ns;          /* what was added and not spent, for what a fork splits */
     uint64_t cost_ns;          /* what a collapse took lately */
     uint64_t retry_ns;         /* not before this time: the kernel refused */
     uint64_t retry_wait_ns;    /* what was added for that; 0: the last collapse succeeded */

@@ -108,6 +108,26 @@ Test(rejoin, split_pages_are_joined_when_the_child_has_gone)
     cr_assert_eq(rig.fake.call_count[FAKE_SHARING], 0);
 }
 
+/* ... at twice the share of the time, so that it is a share of all of it. */
+Test(rejoin, time_not_spent_while_the_child_lives_is_spent_afterwards)
+{
+    const struct hm_heal *heal = &rig.heap.heal;
+    uint64_t begin_ns;
+
+    build();
+    rig.fake.collapse_ns = 1300000;
+    fork_and_write(REGION);
+    live(2 * (uint64_t)SECOND_NS);
+    fake_space_join(&rig.fake.space);
+    begin_ns = rig.fake.now_ns;
+    while (huge_bytes() < HEAP_BYTES) {
+        live(10000000);
+        cr_assert_leq(heal->collapse_ns, (rig.fake.now_ns - begin_ns) / 5 + 15000000);
+    }
+    cr_assert_gt(heal->collapse_ns, (rig.fake.now_ns - begin_ns) / 7);
+    cr_assert_leq(heal->collapse_ns, (rig.fake.now_ns - heal->forked_ns) / 10);
+}
+
 /* What the parent has overwritten altogether is its own. */
 Test(rejoin, what_is_ours_again_does_not_wait_for_the_child)
 {
