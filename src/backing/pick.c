@@ -14,7 +14,7 @@ static const struct {
     char cure[112];
 } reason_texts[HM_REASON_COUNT] = {
     { "none", "served by the first backing of the chain", "nothing to do" },
-#define HM_REASON(id, code, sentence, cure) { code, sentence, cure },
+#define HM_REASON(id, code, sentence, detected, cure) { code, sentence, cure },
 #include "backing/reasons.def"
 #undef HM_REASON
 };

@@ -15,7 +15,7 @@
 
 enum hm_reason {
     HM_REASON_NONE, /* the first backing of the chain serves */
-#define HM_REASON(id, code, sentence, cure) id,
+#define HM_REASON(id, code, sentence, detected, cure) id,
 #include "backing/reasons.def"
 #undef HM_REASON
     HM_REASON_COUNT,
