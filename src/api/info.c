@@ -219,6 +219,8 @@ write_own(const struct hm_stats *stats, FILE *fp)
         if (stats->backing_bytes[i] != 0)
             write_size(fp, "backing", hm_backing_name((enum hm_backing_kind)i),
                        stats->backing_bytes[i]);
+    if (stats->pool_surplus_bytes != 0)
+        write_size(fp, "pool", "surplus", stats->pool_surplus_bytes);
     if (stats->has_kernel) {
         begin(&element, "coverage");
         put_number(&element, "resident", stats->kernel.resident_bytes);

@@ -81,6 +81,10 @@ bool hm_backing_may_open(struct hm_backing *backing);
  * since. Without a limit: more than there can be. */
 uint64_t hm_backing_room_bytes(const struct hm_backing *backing, size_t heap_bytes);
 
+/* Surplus pages in the pools of the chain, of all processes: a page that is in use is none, the
+ * kernel only knows how many there are. 0 if that cannot be read. */
+uint64_t hm_backing_surplus_bytes(struct hm_backing *backing);
+
 /* Memory apart from the heap for a copy of whole regions, never from the pool.
  *   kind  HM_BACKING_THP or HM_BACKING_4K
  *

@@ -99,6 +99,15 @@ refuse(struct hm_backing *backing, struct hm_pool_state *pool, enum hm_reason re
     pool->retry_ns = is_final(reason) ? UINT64_MAX : now_ns + pool->wait_ns;
 }
 
+/* log2 of the size of pages that this place of the chain stands for; 0: there is none. */
+static unsigned
+page_shift_of(const struct hm_backing *backing, unsigned idx)
+{
+    unsigned page_shift = backing->conf->backing.page_shift[idx];
+
+    return page_shift != 0 ? page_shift : backing->geom.hpage_shift;
+}
+
 /* --- the recipe ------------------------------------------------------------------------------- */
 
 /* From one pool. */
@@ -138,13 +147,11 @@ hm_hugetlb_obtain(struct hm_backing *backing, struct hm_range *inout_range,
 
     for (unsigned i = 0; i < chain->kind_count && chain->kind[i] != next; i++) {
         struct hm_pool_state *pool = &backing->pools[i];
-        unsigned page_shift = chain->page_shift[i];
+        unsigned page_shift = page_shift_of(backing, i);
         struct hm_shortage limit = { .cause = HM_SHORTAGE_UNKNOWN };
 
         if (chain->kind[i] != HM_BACKING_HUGETLB)
             continue;
-        if (page_shift == 0)
-            page_shift = backing->geom.hpage_shift;
         if (!inout_range->is_regions) {
             hm_backing_count(backing, HM_REASON_POOL_ALIGN, inout_range->len_bytes, NULL);
             continue;
@@ -169,6 +176,26 @@ hm_hugetlb_release(struct hm_backing *backing, uintptr_t addr, size_t len_bytes)
     if (rc == 0)
         os->name(os->ctx, addr, len_bytes, "huma heap");
     return rc;
+}
+
+/* --- for reports ------------------------------------------------------------------------------ */
+
+uint64_t
+hm_backing_surplus_bytes(struct hm_backing *backing)
+{
+    const struct hm_os *os = backing->os;
+    const struct hm_chain *chain = &backing->conf->backing;
+    uint64_t sum_bytes = 0;
+
+    for (unsigned i = 0; i < chain->kind_count; i++) {
+        unsigned page_shift = page_shift_of(backing, i);
+        uint64_t count = 0;
+
+        if (chain->kind[i] == HM_BACKING_HUGETLB && page_shift != 0 && hm_backing_may_open(backing)
+            && os->surplus(os->ctx, page_shift, &count) == 0)
+            sum_bytes += count << page_shift;
+    }
+    return sum_bytes;
 }
 
 /* --- for the child of a fork ------------------------------------------------------------------ */

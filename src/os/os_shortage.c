@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* os_shortage.c - why pages of the hugetlb pool cannot be had.
+/* os_shortage.c - why pages of the hugetlb pool cannot be had; how many it has too many.
  *
  * Problem     The kernel answers ENOMEM or EFAULT, whoever has set the limit.
  * Idea        Hold what was wanted against what is left under each limit: of the control groups of
@@ -256,4 +256,23 @@ hm_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift, struct hm_short
 {
     (void)ctx;
     return hm_os_shortage_under("", len_bytes, page_shift, out_shortage);
+}
+
+int
+hm_os_surplus_under(const char *root, unsigned page_shift, uint64_t *out_count)
+{
+    struct search search = { .root = root, .page_shift = page_shift };
+    uint64_t count = pool_number(&search, "surplus_hugepages");
+
+    if (count == NO_LIMIT_BYTES)
+        return -ENOENT;
+    *out_count = count;
+    return 0;
+}
+
+int
+hm_os_surplus(void *ctx, unsigned page_shift, uint64_t *out_count)
+{
+    (void)ctx;
+    return hm_os_surplus_under("", page_shift, out_count);
 }

@@ -84,6 +84,8 @@ put_backing_rows(const struct hm_stats *stats, struct hm_fmt *out)
         hm_fmt_str(out, hm_backing_name((enum hm_backing_kind)i));
         hm_fmt_str(out, "\n");
     }
+    if (stats->pool_surplus_bytes != 0)
+        put_size_row(out, "pool surplus", stats->pool_surplus_bytes, "  of all processes");
     for (unsigned i = HM_REASON_NONE + 1; i < HM_REASON_COUNT; i++) {
         if (stats->reason_count[i] == 0)
             continue;
@@ -218,6 +220,7 @@ hm_stats_print_json(const struct hm_stats *stats, uint64_t pid, struct hm_fmt *o
     for (unsigned i = 0; i < HM_BACKING_KINDS; i++)
         put_entry(out, hm_backing_name((enum hm_backing_kind)i), stats->backing_bytes[i], i == 0);
     hm_fmt_str(out, " }");
+    put_member(out, "pool_surplus_bytes", stats->pool_surplus_bytes);
     put_object(out, "reasons");
     for (unsigned i = HM_REASON_NONE + 1; i < HM_REASON_COUNT; i++)
         put_entry(out, hm_reason_code((enum hm_reason)i), stats->reason_count[i],

@@ -117,6 +117,8 @@ hm_stats_read(struct hm_pool *pool, bool ask_kernel, struct hm_stats *out_stats)
     if (ask_kernel)
         stats.has_kernel
             = ask_residency(heap, &stats.kernel) && hm_meta_scan(&heap->meta, &meta) == 0;
+    if (ask_kernel && stats.backing_bytes[HM_BACKING_HUGETLB] != 0)
+        stats.pool_surplus_bytes = hm_backing_surplus_bytes(&heap->backing);
     stats.heap_bytes = hm_heap_bytes(heap);
     for (unsigned reason = 0; reason < HM_REASON_COUNT; reason++)
         stats.reason_count[reason] = heap->backing.reason_count[reason];

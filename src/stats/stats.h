@@ -24,6 +24,7 @@ struct hm_stats {
     struct hm_residency kernel;               /* of user memory, as the kernel says */
     bool has_kernel;                          /* false: the kernel could not be asked */
     uint64_t backing_bytes[HM_BACKING_KINDS]; /* address space opened on each backing */
+    uint64_t pool_surplus_bytes;              /* in pools that serve the heap, of all processes */
     uint64_t reason_count[HM_REASON_COUNT];   /* fallbacks, in regions */
 
     unsigned node_count;               /* memory nodes with page lists of their own */

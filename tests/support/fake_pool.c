@@ -174,3 +174,15 @@ fake_os_available(void *ctx, uint64_t *out_bytes)
     *out_bytes = fake->available_bytes;
     return 0;
 }
+
+int
+fake_os_surplus(void *ctx, unsigned page_shift, uint64_t *out_count)
+{
+    const struct fake_os *fake = ctx;
+
+    (void)page_shift;
+    if (fake->surplus_count == UINT64_MAX)
+        return -ENOENT;
+    *out_count = fake->surplus_count;
+    return 0;
+}

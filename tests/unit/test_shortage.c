@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_shortage.c - why hugetlb pages are short, read from trees that look like /proc and /sys. */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,18 @@ Test(shortage, the_pool)
     put_pool("3", "1", "2");
     cr_expect_eq(find(6 * HM_MIB).cause, HM_SHORTAGE_UNKNOWN, "a surplus page can be made");
     cr_expect_eq(find(8 * HM_MIB).cause, HM_SHORTAGE_POOL);
+}
+
+Test(shortage, surplus_pages_are_counted)
+{
+    uint64_t count = 77;
+
+    cr_expect_eq(hm_os_surplus_under(root, 21, &count), -ENOENT);
+    cr_expect_eq(count, 77);
+    put_pool("3", "1", "2");
+    cr_expect_eq(hm_os_surplus_under(root, 21, &count), 0);
+    cr_expect_eq(count, 1);
+    cr_expect_eq(hm_os_surplus_under(root, 30, &count), -ENOENT, "another size");
 }
 
 Test(shortage, version_2_alone_and_beside_version_1)

@@ -229,6 +229,29 @@ Test(stats, json)
     cr_assert_not_null(strstr(text, "\"mapped\": 1"), "%s", text);
 }
 
+Test(stats, surplus_pages_are_told_where_hugetlb_pages_serve)
+{
+    struct hm_fmt out = hm_fmt_init(text, sizeof(text), -1);
+
+    rig.fake.surplus_count = 3;
+    alloc(HM_MIB);
+    hm_stats_read(&rig.pool, true, &stats);
+    cr_assert_eq(stats.pool_surplus_bytes, 0, "no pool serves");
+    rig_chain(&rig, "hugetlb,thp,4k");
+    rig.fake.space.pool_bytes = 4 * HM_MIB;
+    alloc(4 * HM_MIB);
+    hm_stats_read(&rig.pool, true, &stats);
+    cr_assert_eq(stats.pool_surplus_bytes, 6 * HM_MIB);
+    hm_stats_print_json(&stats, 1, &out);
+    cr_assert_not_null(strstr(text, "\"pool_surplus_bytes\": 6291456,"), "%s", text);
+    out = hm_fmt_init(text, sizeof(text), -1);
+    hm_stats_print_text(&stats, &out);
+    cr_assert_not_null(strstr(text, "pool surplus          6144 KiB  of all"), "%s", text);
+    rig.fake.surplus_count = UINT64_MAX;
+    hm_stats_read(&rig.pool, true, &stats);
+    cr_assert_eq(stats.pool_surplus_bytes, 0, "cannot be read");
+}
+
 Test(stats, json_without_the_kernel)
 {
     struct hm_fmt out = hm_fmt_init(text, sizeof(text), -1);
