@@ -6,7 +6,8 @@
  * Idea        Regions are mapped and filled at once (os_pool.c), some at a time; if that is too
  *             much, half of it, down to one. So what is there is used to the last page, and the
  *             next backing serves the rest. After a refusal of a single region the pool is left
- *             alone for a while, for longer each time; then it is asked again. What a refusal means
+ *             alone for a while, for longer each time, if another backing serves meanwhile; then it
+ *             is asked again. What a refusal means
  *             is looked up in files, once per refusal.
  * State       backing->pools, one for each size in the chain.
  * Locking     The heap's lock.
@@ -99,6 +100,17 @@ refuse(struct hm_backing *backing, struct hm_pool_state *pool, enum hm_reason re
     pool->retry_ns = is_final(reason) ? UINT64_MAX : now_ns + pool->wait_ns;
 }
 
+/* A pool is left alone only where something else serves: what was given back a moment ago must not
+ * be refused. */
+static bool
+may_ask(const struct hm_backing *backing, const struct hm_pool_state *pool,
+        enum hm_backing_kind next)
+{
+    if (next == HM_BACKING_KINDS)
+        return pool->retry_ns != UINT64_MAX;
+    return backing->os->now_ns(backing->os->ctx) >= pool->retry_ns;
+}
+
 /* log2 of the size of pages that this place of the chain stands for; 0: there is none. */
 static unsigned
 page_shift_of(const struct hm_backing *backing, unsigned idx)
@@ -158,7 +170,7 @@ hm_hugetlb_obtain(struct hm_backing *backing, struct hm_range *inout_range,
         }
         if (page_shift == 0 || page_shift > backing->geom.region_shift)
             refuse(backing, pool, page_shift == 0 ? HM_REASON_POOL_SIZE : HM_REASON_POOL_LARGE);
-        else if (backing->os->now_ns(backing->os->ctx) >= pool->retry_ns
+        else if (may_ask(backing, pool, next)
                  && take(backing, pool, inout_range, page_shift, &limit) == 0)
             return 0;
         hm_backing_count(backing, (enum hm_reason)pool->why, inout_range->len_bytes, &limit);

@@ -127,6 +127,22 @@ Test(hugetlb, a_pool_that_grows_is_used_again)
     rig_fini(&rig);
 }
 
+Test(hugetlb, a_pool_without_another_backing_is_asked_each_time)
+{
+    struct rig rig;
+    uintptr_t addr;
+
+    begin(&rig, "hugetlb", 8 * REGION);
+    addr = rig_alloc_large(&rig, 6 * REGION, 16, NULL);
+    cr_assert_neq(addr, 0);
+    cr_expect_eq(rig_alloc_large(&rig, 12 * REGION, 16, NULL), 0);
+    rig_free(&rig, NULL, addr);
+    addr = rig_alloc_large(&rig, 8 * REGION, 16, NULL);
+    cr_expect_neq(addr, 0, "all pages are free again, and no time has passed");
+    expect_sound(&rig);
+    rig_fini(&rig);
+}
+
 Test(hugetlb, what_waiting_does_not_change_is_not_asked_again)
 {
     struct rig rig;
