@@ -9,16 +9,6 @@
 prog=$build_dir/tests/live/pool_fork
 need_built "$prog"
 own_machine
-pool=/sys/kernel/mm/hugepages/hugepages-2048kB
-[ -d "$pool" ] || skip "no hugetlb pages of 2 MiB"
-[ "$(cat "$pool/nr_hugepages")" = 0 ] && [ "$(cat "$pool/surplus_hugepages")" = 0 ] ||
-    skip "somebody else has hugetlb pages here"
-case $(uname -r) in
-    [0-4].* | 5.[0-9].* | 5.1[0-5].*) skip "hugetlb pages are not used before Linux 5.16" ;;
-esac
-set_machine "$thp_enabled" madvise
-set_machine "$pool/nr_overcommit_hugepages" 0
-set_machine "$pool/nr_hugepages" 24
 [ "$(cat "$pool/nr_hugepages")" = 24 ] || skip "the machine has no 24 hugetlb pages to spare"
 
 # run FORK CHAIN MODE MIB

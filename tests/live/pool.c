@@ -16,7 +16,10 @@
  *             free        free all
  *             half        free every second block
  *             trim        malloc_trim(0)
- *             look NAME   print NAME_hugetlb_kib, NAME_coverage_pct
+ *             turns COUNT fill 40 MiB, check and free them, so many times
+ *             look NAME   print NAME_hugetlb_kib, NAME_coverage_pct, and NAME_unpromised, mappings
+ *                         of hugetlb pages that the kernel has promised to nobody
+ *             info FILE   malloc_info
  *             wait FILE   until there is such a file
  *             die         by SIGKILL
  */
@@ -151,6 +154,22 @@ sum_rows(const char *path, const char *row)
     return sum_kib;
 }
 
+/* Mappings with both flags, a blank before each, in smaps. */
+static size_t
+count_flagged(const char *one, const char *other)
+{
+    FILE *file = fopen("/proc/self/smaps", "re");
+    char line[512];
+    size_t count = 0;
+
+    if (file == NULL)
+        fail("no /proc");
+    while (fgets(line, sizeof(line), file) != NULL)
+        count += strncmp(line, "VmFlags:", 8) == 0 && strstr(line, one) && strstr(line, other);
+    (void)fclose(file);
+    return count;
+}
+
 static void
 look(const char *name)
 {
@@ -160,7 +179,17 @@ look(const char *name)
 
     printf("%s_hugetlb_kib %zu\n", name, hugetlb_kib);
     printf("%s_coverage_pct %zu\n", name, 100 * (hugetlb_kib + thp_kib) / (hugetlb_kib + rss_kib));
+    printf("%s_unpromised %zu\n", name, count_flagged(" ht", " nr"));
     (void)fflush(stdout);
+}
+
+static void
+info(const char *path)
+{
+    FILE *file = fopen(path, "we");
+
+    if (file == NULL || malloc_info(0, file) != 0 || fclose(file) != 0)
+        fail("no malloc_info");
 }
 
 static void
@@ -178,6 +207,15 @@ check_all(void)
 {
     for (const struct block *block = blocks; block != NULL; block = block->next)
         check(block);
+}
+
+static void
+turns(size_t count)
+{
+    while (count-- > 0) {
+        fill(40);
+        free_some(1);
+    }
 }
 
 /* Steps without an argument. Returns whether it was one. */
@@ -217,6 +255,10 @@ main(int argc, char **argv)
             grow(strtoul(argv[i], NULL, 10));
         else if (!strcmp(step, "want"))
             want(strtoul(argv[i], NULL, 10));
+        else if (!strcmp(step, "turns"))
+            turns(strtoul(argv[i], NULL, 10));
+        else if (!strcmp(step, "info"))
+            info(argv[i]);
         else if (!strcmp(step, "look"))
             look(argv[i]);
         else if (!strcmp(step, "wait"))
