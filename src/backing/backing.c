@@ -110,6 +110,27 @@ refresh_room(struct hm_backing *backing, size_t heap_bytes)
         read_room(backing, now_ns, heap_bytes);
 }
 
+static void
+spend_room(struct hm_backing *backing, size_t len_bytes)
+{
+    backing->room_next_bytes
+        -= len_bytes < backing->room_next_bytes ? len_bytes : backing->room_next_bytes;
+}
+
+/* A mount option, which does not change. */
+bool
+hm_backing_is_pool_charged(struct hm_backing *backing, size_t heap_bytes)
+{
+    const struct hm_os *os = backing->os;
+
+    refresh_room(backing, heap_bytes);
+    if (backing->room.limit_bytes == 0)
+        return false;
+    if (!backing->is_charge_known && hm_backing_may_open(backing))
+        backing->is_charge_known = os->pool_charged(os->ctx, &backing->is_pool_charged) == 0;
+    return backing->is_pool_charged;
+}
+
 /* Once, when huge pages are first wanted: small processes never come here. */
 static void
 read_mode(struct hm_backing *backing)
@@ -211,7 +232,9 @@ hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, size
     enum hm_reason reason = HM_REASON_NONE;
     int rc;
 
-    if (hm_backing_is_mixed(backing) && hm_hugetlb_obtain(backing, inout_range, pick.kind) == 0) {
+    if (hm_backing_is_mixed(backing)
+        && hm_hugetlb_obtain(backing, inout_range, heap_bytes, pick.kind) == 0) {
+        spend_room(backing, inout_range->len_bytes);
         *out_kind = HM_BACKING_HUGETLB;
         return 0;
     }
@@ -228,10 +251,7 @@ hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, size
     }
     if (rc != 0)
         return -ENOMEM;
-    if (inout_range->len_bytes < backing->room_next_bytes)
-        backing->room_next_bytes -= inout_range->len_bytes;
-    else
-        backing->room_next_bytes = 0;
+    spend_room(backing, inout_range->len_bytes);
     backing->has_huge |= pick.kind != HM_BACKING_4K;
     *out_kind = pick.kind;
     return 0;

@@ -16,9 +16,10 @@
 
 /* One size of hugetlb pages in the chain. */
 struct hm_pool_state {
-    uint64_t retry_ns; /* not asked before */
-    uint32_t wait_ns;  /* what was added for that; 0: the last request was served in full */
-    uint8_t why;       /* enum hm_reason of the last refusal */
+    uint64_t retry_ns;    /* not asked before */
+    uint32_t wait_ns;     /* what was added for that; 0: the last request was served in full */
+    uint32_t short_nodes; /* ... for these: bits by hm_range.node */
+    uint8_t why;          /* enum hm_reason of the last refusal */
 };
 
 struct hm_backing {
@@ -38,6 +39,8 @@ struct hm_backing {
     uint64_t room_next_bytes; /* to be opened until it is read again */
 
     /* hugetlb.c */
+    bool is_charge_known;
+    bool is_pool_charged;                     /* memory cgroups count hugetlb pages */
     struct hm_pool_state pools[HM_CHAIN_MAX]; /* as in the chain */
 };
 
@@ -50,6 +53,7 @@ struct hm_range {
                                      some parts nothing, or something else */
     bool is_regions; /* whole closed regions: each may come from elsewhere than the next */
     bool is_placed;  /* the kernel was told of which nodes */
+    uint8_t node;    /* of several, below 32: whose memory it is to have */
 };
 
 void hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const struct hm_conf *conf,
@@ -84,6 +88,9 @@ uint64_t hm_backing_room_bytes(const struct hm_backing *backing, size_t heap_byt
 /* Surplus pages in the pools of the chain, of all processes: a page that is in use is none, the
  * kernel only knows how many there are. 0 if that cannot be read. */
 uint64_t hm_backing_surplus_bytes(struct hm_backing *backing);
+
+/* Whether hugetlb pages count against a limit of the memory cgroup; its room is known then. */
+bool hm_backing_is_pool_charged(struct hm_backing *backing, size_t heap_bytes);
 
 /* Memory apart from the heap for a copy of whole regions, never from the pool.
  *   kind  HM_BACKING_THP or HM_BACKING_4K

@@ -84,16 +84,18 @@ why(struct hm_backing *backing, const struct refusal *refusal, struct hm_shortag
 static bool
 is_final(enum hm_reason reason)
 {
-    return reason == HM_REASON_POOL_KERNEL || reason == HM_REASON_POOL_SIZE
-           || reason == HM_REASON_POOL_LARGE;
+    return reason == HM_REASON_POOL_KERNEL || reason == HM_REASON_POOL_SIZE;
 }
 
 static void
-refuse(struct hm_backing *backing, struct hm_pool_state *pool, enum hm_reason reason)
+refuse(struct hm_backing *backing, struct hm_pool_state *pool, enum hm_reason reason, unsigned node)
 {
     uint64_t now_ns = backing->os->now_ns(backing->os->ctx);
 
     pool->why = (uint8_t)reason;
+    if (now_ns >= pool->retry_ns)
+        pool->short_nodes = 0;
+    pool->short_nodes |= reason == HM_REASON_POOL_NODE ? (uint32_t)1 << node : UINT32_MAX;
     pool->wait_ns = 2 * pool->wait_ns > WAIT_MIN_NS ? 2 * pool->wait_ns : WAIT_MIN_NS;
     if (pool->wait_ns > WAIT_MAX_NS)
         pool->wait_ns = WAIT_MAX_NS;
@@ -103,12 +105,31 @@ refuse(struct hm_backing *backing, struct hm_pool_state *pool, enum hm_reason re
 /* A pool is left alone only where something else serves: what was given back a moment ago must not
  * be refused. */
 static bool
-may_ask(const struct hm_backing *backing, const struct hm_pool_state *pool,
+may_ask(const struct hm_backing *backing, const struct hm_pool_state *pool, unsigned node,
         enum hm_backing_kind next)
 {
     if (next == HM_BACKING_KINDS)
         return pool->retry_ns != UINT64_MAX;
-    return backing->os->now_ns(backing->os->ctx) >= pool->retry_ns;
+    return (pool->short_nodes >> node & 1) == 0
+           || backing->os->now_ns(backing->os->ctx) >= pool->retry_ns;
+}
+
+/* How much of a request the memory cgroup has room for, if it counts hugetlb pages: something must
+ * be left for base pages, as beside THP. Where hugetlb is required, for those outside the heap. */
+static size_t
+affordable_bytes(struct hm_backing *backing, size_t len_bytes, size_t heap_bytes)
+{
+    uint64_t left_bytes;
+    uint64_t reserve_bytes;
+
+    if (!hm_backing_is_pool_charged(backing, heap_bytes))
+        return len_bytes;
+    left_bytes = hm_backing_room_bytes(backing, heap_bytes);
+    reserve_bytes = hm_pick_reserve_bytes(&backing->geom, backing->room.limit_bytes);
+    if (left_bytes < reserve_bytes)
+        return 0;
+    left_bytes = hm_align_down(left_bytes - reserve_bytes, hm_region_bytes(&backing->geom));
+    return left_bytes < len_bytes ? left_bytes : len_bytes;
 }
 
 /* log2 of the size of pages that this place of the chain stands for; 0: there is none. */
@@ -146,34 +167,52 @@ take(struct hm_backing *backing, struct hm_pool_state *pool, struct hm_range *in
         inout_range->len_bytes = range->len_bytes;
         pool->wait_ns = 0;
     } else {
-        refuse(backing, pool, why(backing, &refusal, out_limit));
+        refuse(backing, pool, why(backing, &refusal, out_limit), inout_range->node);
     }
     return refusal.rc;
 }
 
+/* From one place of the chain. Returns HM_REASON_NONE if regions were served. */
+static enum hm_reason
+ask(struct hm_backing *backing, unsigned idx, struct hm_range *inout_range,
+    enum hm_backing_kind next, struct hm_shortage *out_limit)
+{
+    struct hm_pool_state *pool = &backing->pools[idx];
+    unsigned page_shift = page_shift_of(backing, idx);
+
+    if (!inout_range->is_regions)
+        return HM_REASON_POOL_ALIGN;
+    if (page_shift == 0)
+        return HM_REASON_POOL_SIZE;
+    if (page_shift > backing->geom.region_shift)
+        return HM_REASON_POOL_LARGE;
+    if (may_ask(backing, pool, inout_range->node, next)
+        && take(backing, pool, inout_range, page_shift, out_limit) == 0)
+        return HM_REASON_NONE;
+    return (enum hm_reason)pool->why;
+}
+
 int
-hm_hugetlb_obtain(struct hm_backing *backing, struct hm_range *inout_range,
+hm_hugetlb_obtain(struct hm_backing *backing, struct hm_range *inout_range, size_t heap_bytes,
                   enum hm_backing_kind next)
 {
     const struct hm_chain *chain = &backing->conf->backing;
+    struct hm_range range = *inout_range;
 
+    range.len_bytes = affordable_bytes(backing, range.len_bytes, heap_bytes);
     for (unsigned i = 0; i < chain->kind_count && chain->kind[i] != next; i++) {
-        struct hm_pool_state *pool = &backing->pools[i];
-        unsigned page_shift = page_shift_of(backing, i);
         struct hm_shortage limit = { .cause = HM_SHORTAGE_UNKNOWN };
+        enum hm_reason reason = HM_REASON_POOL_MEMCG;
 
         if (chain->kind[i] != HM_BACKING_HUGETLB)
             continue;
-        if (!inout_range->is_regions) {
-            hm_backing_count(backing, HM_REASON_POOL_ALIGN, inout_range->len_bytes, NULL);
-            continue;
-        }
-        if (page_shift == 0 || page_shift > backing->geom.region_shift)
-            refuse(backing, pool, page_shift == 0 ? HM_REASON_POOL_SIZE : HM_REASON_POOL_LARGE);
-        else if (may_ask(backing, pool, next)
-                 && take(backing, pool, inout_range, page_shift, &limit) == 0)
+        if (range.len_bytes > 0)
+            reason = ask(backing, i, &range, next, &limit);
+        if (reason == HM_REASON_NONE) {
+            *inout_range = range;
             return 0;
-        hm_backing_count(backing, (enum hm_reason)pool->why, inout_range->len_bytes, &limit);
+        }
+        hm_backing_count(backing, reason, inout_range->len_bytes, &limit);
     }
     return -ENOMEM;
 }

@@ -9,9 +9,12 @@
 #include "backing/backing.h"
 
 /* Serve the first regions of a range from the pools that the chain names before `next`, the backing
- * that serves otherwise. Returns 0 with len_bytes at what was served, or -ENOMEM, the reasons
+ * that serves otherwise.
+ *   heap_bytes  size of the heap with the request in it
+ *
+ * Returns 0 with len_bytes at what was served, or -ENOMEM, the reasons
  * counted. Next on the allocation walk: os->pool_map (os/os_pool.c). */
-int hm_hugetlb_obtain(struct hm_backing *backing, struct hm_range *inout_range,
+int hm_hugetlb_obtain(struct hm_backing *backing, struct hm_range *inout_range, size_t heap_bytes,
                       enum hm_backing_kind next);
 
 /* Give regions back to the pool: reserved address space again. Returns 0 or a negative errno and

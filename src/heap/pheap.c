@@ -102,6 +102,7 @@ open_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx, si
             idx++;
         range = hm_extent_range(extent, &heap->geom, first_idx, idx);
         range.is_placed = hm_nodes_may_place(heap);
+        range.node = (uint8_t)extent->node;
         rc = hm_backing_obtain(&heap->backing, &range, heap_bytes, &kind);
         idx = first_idx + (range.len_bytes >> heap->geom.region_shift);
         hm_extent_note(extent, &range, idx, rc == 0);

@@ -187,6 +187,9 @@ struct hm_os {
     int (*shortage)(void *ctx, size_t len_bytes, unsigned page_shift,
                     struct hm_shortage *out_shortage);
 
+    /* Whether memory cgroups count hugetlb pages. Opens a file: see room(). */
+    int (*pool_charged)(void *ctx, bool *out_is_charged);
+
     /* Pages of that pool that the kernel has made beyond what it was told to keep, whoever has
      * them. Opens a file: see room(). */
     int (*surplus)(void *ctx, unsigned page_shift, uint64_t *out_count);
@@ -286,10 +289,12 @@ int hm_os_room_under(const char *root, struct hm_room *out_room);
 int hm_os_nearest_under(const char *root, unsigned node, const struct hm_node_mask *mask,
                         unsigned *out_node);
 
-/* Why hugetlb pages are short, and how many are surplus, under a tree of a test, or "". */
+/* Why hugetlb pages are short, how many are surplus, and who counts them, under a tree of a test,
+ * or "". */
 int hm_os_shortage_under(const char *root, size_t len_bytes, unsigned page_shift,
                          struct hm_shortage *out_shortage);
 int hm_os_surplus_under(const char *root, unsigned page_shift, uint64_t *out_count);
+int hm_os_pool_charged_under(const char *root, bool *out_is_charged);
 
 /* --- addresses that may be anything (os_peek.c) --- */
 
@@ -318,6 +323,7 @@ int hm_os_available(void *ctx, uint64_t *out_bytes);
 int hm_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes);
 int hm_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift,
                    struct hm_shortage *out_shortage);
+int hm_os_pool_charged(void *ctx, bool *out_is_charged);
 int hm_os_surplus(void *ctx, unsigned page_shift, uint64_t *out_count);
 size_t hm_os_address_limit(void *ctx);
 int hm_os_map_meta(void *ctx, size_t len_bytes, void **out_mem);

@@ -17,6 +17,7 @@ const struct hm_os hm_os_real = {
     .pool_unmap = hm_os_pool_unmap,
     .copy = hm_os_copy,
     .shortage = hm_os_shortage,
+    .pool_charged = hm_os_pool_charged,
     .surplus = hm_os_surplus,
     .advise = hm_os_advise,
     .map_meta = hm_os_map_meta,

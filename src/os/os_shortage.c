@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* os_shortage.c - why pages of the hugetlb pool cannot be had; how many it has too many.
+/* os_shortage.c - why pages of the hugetlb pool cannot be had, and what else is known of them.
  *
  * Problem     The kernel answers ENOMEM or EFAULT, whoever has set the limit.
  * Idea        Hold what was wanted against what is left under each limit: of the control groups of
@@ -256,6 +256,41 @@ hm_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift, struct hm_short
 {
     (void)ctx;
     return hm_os_shortage_under("", len_bytes, page_shift, out_shortage);
+}
+
+/* Version 2 has an option of its mount, told in a line such as
+ * "29 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate,memory_hugetlb_accounting". */
+static void
+mount_line(void *arg, const char *line)
+{
+    bool *is_charged = arg;
+    const char *options = strstr(line, " - cgroup2 ");
+
+    if (options != NULL && strstr(options, "memory_hugetlb_accounting") != NULL)
+        *is_charged = true;
+}
+
+int
+hm_os_pool_charged_under(const char *root, bool *out_is_charged)
+{
+    bool is_charged = false;
+    char path[192];
+    struct hm_fmt out = hm_fmt_init(path, sizeof(path), -1);
+    int rc;
+
+    hm_fmt_str(&out, root);
+    hm_fmt_str(&out, "/proc/self/mountinfo");
+    rc = hm_os_read_lines(path, mount_line, &is_charged);
+    if (rc == 0)
+        *out_is_charged = is_charged;
+    return rc;
+}
+
+int
+hm_os_pool_charged(void *ctx, bool *out_is_charged)
+{
+    (void)ctx;
+    return hm_os_pool_charged_under("", out_is_charged);
 }
 
 int

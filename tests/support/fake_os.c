@@ -392,6 +392,7 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
                 .pool_unmap = fake_os_pool_unmap,
                 .copy = fake_os_copy,
                 .shortage = fake_os_shortage,
+                .pool_charged = fake_os_pool_charged,
                 .surplus = fake_os_surplus,
                 .advise = advise,
                 .map_meta = map_meta,

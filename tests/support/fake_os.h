@@ -105,6 +105,7 @@ struct fake_os {
     uint64_t available_bytes; /* memory of the machine that is free; 0: it cannot be read */
     size_t pool_max_bytes;    /* of hugetlb pages that can be filled, as under a control group */
     struct hm_shortage shortage; /* what files tell */
+    bool is_pool_charged;        /* by the memory cgroup */
     uint64_t surplus_count;      /* of each pool; UINT64_MAX: cannot be read */
     bool no_room_to_grow;        /* a remap in place never grows */
     bool no_huge_flag;           /* a kernel that cannot tell what huge pages map */
@@ -169,6 +170,7 @@ int fake_os_available(void *ctx, uint64_t *out_bytes);
 int fake_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes);
 int fake_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift,
                      struct hm_shortage *out_shortage);
+int fake_os_pool_charged(void *ctx, bool *out_is_charged);
 int fake_os_surplus(void *ctx, unsigned page_shift, uint64_t *out_count);
 
 /* A range with hugetlb pages in it is misuse, told as `what`. */

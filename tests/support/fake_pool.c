@@ -176,6 +176,15 @@ fake_os_available(void *ctx, uint64_t *out_bytes)
 }
 
 int
+fake_os_pool_charged(void *ctx, bool *out_is_charged)
+{
+    const struct fake_os *fake = ctx;
+
+    *out_is_charged = fake->is_pool_charged;
+    return 0;
+}
+
+int
 fake_os_surplus(void *ctx, unsigned page_shift, uint64_t *out_count)
 {
     const struct fake_os *fake = ctx;

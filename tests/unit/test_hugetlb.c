@@ -143,6 +143,53 @@ Test(hugetlb, a_pool_without_another_backing_is_asked_each_time)
     rig_fini(&rig);
 }
 
+/* Something is left for base pages; where hugetlb pages are not counted, they need no room. */
+Test(hugetlb, a_memory_cgroup_that_counts_hugetlb_pages)
+{
+    for (unsigned is_charged = 0; is_charged < 2; is_charged++) {
+        struct rig rig;
+
+        begin(&rig, "hugetlb,thp,4k", 64 * REGION);
+        rig.fake.is_pool_charged = is_charged != 0;
+        rig.fake.room = (struct hm_room){ 40 * REGION, 30 * REGION };
+        rig.fake.now_ns += 5000000000u;
+        cr_assert_neq(rig_alloc_large(&rig, 8 * REGION, 16, NULL), 0);
+        cr_expect_eq(rig.fake.space.pool_used_bytes, 8 * REGION);
+        rig.fake.room.left_bytes = 8 * REGION;
+        rig.fake.now_ns += 5000000000u;
+        cr_assert_neq(rig_alloc_large(&rig, 4 * REGION, 16, NULL), 0);
+        cr_expect_eq(rig.fake.space.pool_used_bytes, (is_charged ? 8 : 12) * REGION);
+        cr_expect_eq(count_of(&rig, HM_REASON_POOL_MEMCG), is_charged ? 4 : 0);
+        expect_sound(&rig);
+        rig_fini(&rig);
+    }
+}
+
+/* A node whose pages are used up does not keep others waiting. */
+Test(hugetlb, a_short_node_waits_alone)
+{
+    struct rig rig;
+    struct hm_range range = { .len_bytes = REGION, .is_regions = true, .is_placed = true };
+    enum hm_backing_kind kind = HM_BACKING_KINDS;
+
+    begin(&rig, "hugetlb,4k", 8 * REGION);
+    range.advised = HM_BACKING_KINDS;
+    cr_assert_eq(rig.fake.os.reserve(&rig.fake, 4 * REGION, REGION, &range.addr), 0);
+    fake_os_fail(&rig.fake, FAKE_POOL_FILL, 1, EFAULT, false);
+    cr_assert_eq(hm_backing_obtain(&rig.heap.backing, &range, REGION, &kind), 0);
+    cr_expect_eq(kind, HM_BACKING_4K);
+    cr_expect_eq(count_of(&rig, HM_REASON_POOL_NODE), 1);
+    range.addr += REGION;
+    cr_assert_eq(hm_backing_obtain(&rig.heap.backing, &range, REGION, &kind), 0);
+    cr_expect_eq(kind, HM_BACKING_4K, "the same node, at once");
+    range.addr += REGION;
+    range.node = 1;
+    cr_assert_eq(hm_backing_obtain(&rig.heap.backing, &range, REGION, &kind), 0);
+    cr_expect_eq(kind, HM_BACKING_HUGETLB, "another one");
+    cr_expect_eq(count_of(&rig, HM_REASON_POOL_NODE), 2);
+    rig_fini(&rig);
+}
+
 Test(hugetlb, what_waiting_does_not_change_is_not_asked_again)
 {
     struct rig rig;

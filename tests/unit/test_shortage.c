@@ -80,6 +80,21 @@ Test(shortage, surplus_pages_are_counted)
     cr_expect_eq(hm_os_surplus_under(root, 30, &count), -ENOENT, "another size");
 }
 
+Test(shortage, who_counts_hugetlb_pages)
+{
+    bool is_charged = true;
+
+    cr_expect_eq(hm_os_pool_charged_under(root, &is_charged), -ENOENT);
+    cr_expect(is_charged);
+    put("/proc/self/mountinfo", "29 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate");
+    cr_expect_eq(hm_os_pool_charged_under(root, &is_charged), 0);
+    cr_expect_not(is_charged);
+    put("/proc/self/mountinfo",
+        "29 23 0:26 / /a rw - cgroup2 cgroup2 rw,memory_hugetlb_accounting");
+    cr_expect_eq(hm_os_pool_charged_under(root, &is_charged), 0);
+    cr_expect(is_charged);
+}
+
 Test(shortage, version_2_alone_and_beside_version_1)
 {
     static const char *const mounts[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
