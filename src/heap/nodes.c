@@ -31,6 +31,21 @@ hm_nodes_may_ask(const struct hm_heap *heap)
 
 /* --- at the start ----------------------------------------------------------------------------- */
 
+static void
+say(unsigned id, unsigned near_id)
+{
+    char buf[160];
+    struct hm_fmt out = hm_fmt_init(buf, sizeof(buf), 2);
+
+    hm_fmt_str(&out, "huma: memory node ");
+    hm_fmt_u64(&out, id);
+    hm_fmt_str(&out, " has no memory that this process may use (cpuset.mems); threads there get "
+                     "that of node ");
+    hm_fmt_u64(&out, near_id);
+    hm_fmt_str(&out, "\n");
+    hm_fmt_flush(&out);
+}
+
 static unsigned
 count_nodes(const struct hm_node_mask *mask)
 {
@@ -52,6 +67,17 @@ enter_nodes(struct hm_nodes *nodes, const struct hm_node_mask *mask)
         nodes->idx_of[id] = (uint8_t)nodes->count++;
         hm_node_add(&nodes->mask, id);
     }
+}
+
+/* Nobody will ask again. */
+static void
+say_one(const struct hm_heap *heap, const struct hm_node_mask *mask)
+{
+    unsigned id = heap->os->here(heap->os->ctx);
+
+    for (unsigned near_id = 0; near_id < HM_NODE_IDS; near_id++)
+        if (hm_node_is_in(mask, near_id) && !hm_node_is_in(mask, id))
+            say(id, near_id);
 }
 
 /* Lists for all nodes; those of the first are there. */
@@ -79,9 +105,13 @@ make_nodes(struct hm_heap *heap)
     struct hm_node_mask mask;
     struct hm_nodes *nodes;
 
-    if (numa == HM_NUMA_OFF || !hm_nodes_may_ask(heap) || os->nodes(os->ctx, &mask) != 0
-        || count_nodes(&mask) < 2)
+    if (numa == HM_NUMA_OFF || !hm_nodes_may_ask(heap) || os->nodes(os->ctx, &mask) != 0)
         return NULL;
+    if (count_nodes(&mask) < 2) {
+        if (heap->backing.conf->verbose)
+            say_one(heap, &mask);
+        return NULL;
+    }
     nodes = hm_meta_alloc(&heap->meta, sizeof(*nodes), sizeof(uint64_t));
     if (nodes == NULL)
         return NULL;
@@ -92,21 +122,6 @@ make_nodes(struct hm_heap *heap)
 }
 
 /* --- threads ---------------------------------------------------------------------------------- */
-
-static void
-say(const struct hm_nodes *nodes, unsigned id, unsigned idx)
-{
-    char buf[160];
-    struct hm_fmt out = hm_fmt_init(buf, sizeof(buf), 2);
-
-    hm_fmt_str(&out, "huma: memory node ");
-    hm_fmt_u64(&out, id);
-    hm_fmt_str(&out, " has no memory that this process may use (cpuset.mems); threads there get "
-                     "that of node ");
-    hm_fmt_u64(&out, nodes->ids[idx]);
-    hm_fmt_str(&out, "\n");
-    hm_fmt_flush(&out);
-}
 
 /* Which node serves threads on one that has no lists; the first if that cannot be told. */
 static HM_COLD unsigned
@@ -122,7 +137,7 @@ find_nearest(struct hm_heap *heap, unsigned id)
     errno = saved_errno;
     nodes->idx_of[id] = nodes->idx_of[near_id];
     if (heap->backing.conf->verbose)
-        say(nodes, id, nodes->idx_of[id]);
+        say(id, nodes->ids[nodes->idx_of[id]]);
     return nodes->idx_of[id];
 }
 
