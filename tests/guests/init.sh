@@ -5,7 +5,7 @@
 #
 # Prints   "HUMA-RC=STATUS NAME" for each check, "HUMA-DONE COUNT" at the end.
 # Input    from the kernel's command line: want_nodes, memory nodes there must be; want_pct, least
-#          coverage of a large heap in percent.
+#          coverage of a large heap in percent; those of nodes.sh.
 
 /bin/busybox --install -s /bin
 export PATH=/bin:/huma
@@ -103,33 +103,6 @@ never_reason() {
     tr -d ' \n' </tmp/stats.json | grep -E '"thp-never":[1-9]'
 }
 
-# nodes_of PERCENT VARIABLE=VALUE...: threads that stay on their processors have at least that share
-# of their pages on their node.
-nodes_of() {
-    local least=$1
-    shift
-    env "$@" /huma/numa 24 >/tmp/numa || return 1
-    cat /tmp/numa
-    awk -v least="$least" '$1 == "cpu" && $6 < least { bad = 1 } END { exit bad }' /tmp/numa
-}
-
-# A pool of 16 pages and a heap of 40 MiB: the report names the reason for what is not on it.
-pages=/sys/kernel/mm/hugepages/hugepages-2048kB
-pool_reason() {
-    echo 16 >$pages/nr_hugepages
-    LD_PRELOAD=$lib HUMA_BACKING=hugetlb,thp,4k HUMA_STATS=/tmp/stats.json pool fill 40 check free ||
-        return 1
-    tr -d ' \n' </tmp/stats.json | grep -E "\"$1\":[1-9]"
-}
-forked_pool() { LD_PRELOAD=$lib HUMA_BACKING=hugetlb,thp,4k pool_fork "$1" 40; }
-
-# The same as nodes_of on a pool.
-pool_of() {
-    nodes_of "$1" LD_PRELOAD=$lib HUMA_BACKING=hugetlb,thp,4k HUMA_STATS=/tmp/stats.json
-}
-pool_node_reason() { tr -d ' \n' </tmp/stats.json | grep -E '"pool-node":[1-9]'; }
-shares() { awk '$1 == "cpu" { printf "%s %% ", $6 }' /tmp/numa; }
-
 smoke where >/tmp/values
 echo "guest: $(value_of kernel), $(value_of nodes) nodes, THP $(value_of thp) at boot"
 check "nodes" expect nodes eq "${want_nodes:-1}" smoke where
@@ -145,35 +118,8 @@ for mode in always madvise never; do
     fi
 done
 echo madvise >$thp
-if [ "${want_nodes:-1}" != 1 ]; then
-    check "own node" nodes_of 99 LD_PRELOAD=$lib
-    check "own node, huge pages at once" nodes_of 99 LD_PRELOAD=$lib HUMA_HUGE_START=0
-    check "HUMA_NUMA=interleave" nodes_of 10 LD_PRELOAD=$lib HUMA_NUMA=interleave
-    check "HUMA_NUMA=off" nodes_of 0 LD_PRELOAD=$lib HUMA_NUMA=off
-    nodes_of 0 X=
-    echo "guest: glibc: $(shares)"
-fi
-if [ -d $pages ]; then
-    case $(uname -r) in
-        5.1[0-5].*) check "hugetlb, kernel too old" pool_reason pool-kernel ;;
-        *)
-            # A quarter of it is on each of four nodes.
-            check "hugetlb, short pool" pool_reason 'pool-(empty|node)'
-            for mode in orders threads exec; do
-                check "hugetlb, fork: $mode" forked_pool $mode
-            done
-            if [ "${want_nodes:-1}" != 1 ]; then
-                echo 64 >$pages/nr_hugepages
-                check "hugetlb, own node" pool_of 99
-                echo 0 >$pages/nr_hugepages
-                echo 24 >/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages
-                check "hugetlb, pages on one node" pool_of 99
-                check "hugetlb, pages on one node, reason" pool_node_reason
-            fi
-            ;;
-    esac
-    echo 0 >$pages/nr_hugepages
-fi
+. /huma/nodes.sh
+[ ! -d /sys/kernel/mm/hugepages/hugepages-2048kB ] || . /huma/pool.sh
 check "overcommit_memory=2" strict_heap
 for block_bytes in 1000 40000 1048576 40000000; do
     check "commit limit, blocks of $block_bytes" committed_heap $block_bytes

@@ -62,7 +62,7 @@ private_apt() {
 
 # fetch_kernel SUITE METAPACKAGE FILE: download the kernel package that METAPACKAGE depends on.
 fetch_kernel() {
-    local suite=$1 meta=$2 file=$3 package
+    local suite=$1 meta=$2 file=$3 package binary
     command -v apt-get >/dev/null || skip "no apt-get here to download a kernel with"
     [ -r /usr/share/keyrings/debian-archive-keyring.gpg ] ||
         skip "no key to check Debian's packages with (package debian-archive-keyring)"
@@ -71,11 +71,16 @@ fetch_kernel() {
     package=$(private_apt "$suite" apt-cache depends "$meta" |
         awk '/Depends: linux-image/ { print $2; exit }')
     [ -n "$package" ] || skip "Debian $suite has no $meta"
+    # Since 7.2 the kernel itself is in a package of its own.
+    binary=$(private_apt "$suite" apt-cache depends "$package" |
+        awk '/Depends: linux-binary/ { print $2; exit }')
+    package=${binary:-$package}
     (cd "$work_dir" && private_apt "$suite" apt-get download "$package" >>apt.log 2>&1) ||
         { tail -3 "$work_dir/apt.log"; skip "cannot download $package"; }
     mkdir -p "$cache_dir"
     dpkg-deb --fsys-tarfile "$work_dir/$package"_*.deb |
-        tar -xO --wildcards './boot/vmlinuz-*' >"$work_dir/vmlinuz"
+        tar -xO --wildcards '*/vmlinuz*' >"$work_dir/vmlinuz"
+    [ -s "$work_dir/vmlinuz" ] || skip "$package has no kernel in it"
     mv "$work_dir/vmlinuz" "$file"
 }
 
@@ -98,6 +103,7 @@ make_initrd() {
     cp -L "$huma_lib" "$root/huma/libhuma_preload.so"
     cp "$smoke" "$root/huma/smoke"
     cp "$numa" "$pool" "$pool_fork" "$root/huma"
+    cp "$guests_dir/nodes.sh" "$guests_dir/pool.sh" "$root/huma"
     cp "$guests_dir/init.sh" "$root/init"
     chmod +x "$root/init"
     while read -r file; do
@@ -107,17 +113,27 @@ make_initrd() {
     (cd "$root" && find . | "$busybox" cpio -o -H newc 2>/dev/null | gzip -1) >"$work_dir/initrd.gz"
 }
 
-# boot NODES NODE_MIB ARG...: run the machine; ARGs NAME=VALUE become environment of init.sh.
+# boot NODES NODE_MIB ARG...: run the machine; ARGs NAME=VALUE become environment of init.sh. The
+# nodes stand in a row; with has_bare_node the last has no memory.
 boot() {
-    local nodes=$1 node_mib=$2 node options=()
+    local nodes=$1 node_mib=$2 with_memory node other memory options=() distances=()
     shift 2
+    with_memory=$((nodes - ${has_bare_node:-0}))
     for ((node = 0; node < nodes; node++)); do
-        options+=(-object "memory-backend-ram,id=m$node,size=${node_mib}M")
-        options+=(-numa "node,nodeid=$node,cpus=$node,memdev=m$node")
+        memory=
+        if ((node < with_memory)); then
+            options+=(-object "memory-backend-ram,id=m$node,size=${node_mib}M")
+            memory=,memdev=m$node
+        fi
+        options+=(-numa "node,nodeid=$node,cpus=$node$memory")
+        for ((other = 0; other < node; other++)); do
+            distances+=(-numa "dist,src=$other,dst=$node,val=$((10 + 10 * (node - other)))")
+        done
     done
+    ((with_memory == nodes)) || set -- "$@" bare_node=$((nodes - 1)) near_node=$((nodes - 2))
     timeout -k 5 "$boot_limit_s" qemu-system-x86_64 -nodefaults -no-user-config -display none \
         -no-reboot -M q35 -accel tcg -cpu max \
-        -smp "$nodes" -m $((nodes * node_mib))M "${options[@]}" \
+        -smp "$nodes" -m $((with_memory * node_mib))M "${options[@]}" "${distances[@]}" \
         -kernel "$kernel" -initrd "$work_dir/initrd.gz" -serial stdio \
         -append "console=ttyS0 panic=-1 quiet want_nodes=$nodes $*" </dev/null 2>&1 |
         tr -d '\r' >"$work_dir/log" || true

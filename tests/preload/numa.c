@@ -7,7 +7,10 @@
  *             half of them, hands some to its neighbour to free, and takes more. At the end the
  *             kernel tells of each page on which node it lies.
  *
- *   numa MIB    prints "nodes N" and, for each thread, "cpu C node N own_pct P"
+ *   numa MIB [wander]  prints "nodes N" and, for each thread, "cpu C node N own_pct P", and which
+ *                      node most of its pages are on: "most_node M most_pct Q". With `wander` each
+ *                      thread moves to the next processor now and then; what it takes after the
+ *                      last move is counted.
  */
 #include <dirent.h>
 #include <pthread.h>
@@ -18,7 +21,7 @@
 
 #include "preload/expect.h"
 
-enum { THREADS_MAX = 64, BLOCKS_MAX = 1 << 16, PAGE_BYTES = 4096, BATCH = 512 };
+enum { THREADS_MAX = 64, NODES_MAX = 64, BLOCKS_MAX = 1 << 16, PAGE_BYTES = 4096, BATCH = 512 };
 
 struct block {
     char *mem;
@@ -30,14 +33,17 @@ struct worker {
     unsigned cpu;
     struct block blocks[BLOCKS_MAX];
     size_t block_count;
+    size_t old_count; /* blocks that are not asked about */
     unsigned node;
-    unsigned long own_pages;
+    unsigned long pages[NODES_MAX + 1]; /* on each node; on none or another */
     unsigned long all_pages;
 };
 
-static struct worker *workers;
+static struct worker workers[THREADS_MAX]; /* not from malloc: it counts */
 static unsigned worker_count;
+static unsigned cpus[THREADS_MAX];
 static size_t worker_bytes;
+static int wanders;
 static pthread_barrier_t barrier;
 
 static size_t
@@ -86,7 +92,7 @@ ask(struct worker *worker, void **pages, size_t count)
 
     expect(syscall(SYS_move_pages, 0, count, pages, NULL, nodes, 0) == 0, "%m");
     for (size_t i = 0; i < count; i++)
-        worker->own_pages += nodes[i] == (int)worker->node;
+        worker->pages[nodes[i] >= 0 && nodes[i] < NODES_MAX ? nodes[i] : NODES_MAX]++;
     worker->all_pages += count;
 }
 
@@ -96,7 +102,7 @@ count_pages(struct worker *worker)
     void *pages[BATCH];
     size_t count = 0;
 
-    for (size_t i = 0; i < worker->block_count; i++) {
+    for (size_t i = worker->old_count; i < worker->block_count; i++) {
         char *end = worker->blocks[i].mem + worker->blocks[i].size_bytes;
 
         for (char *mem = worker->blocks[i].mem; mem < end; mem += PAGE_BYTES) {
@@ -110,25 +116,36 @@ count_pages(struct worker *worker)
     ask(worker, pages, count);
 }
 
+static void
+go_to(struct worker *worker, unsigned idx)
+{
+    cpu_set_t set;
+
+    worker->cpu = cpus[idx % worker_count];
+    CPU_ZERO(&set);
+    CPU_SET(worker->cpu, &set);
+    expect(sched_setaffinity(0, sizeof(set), &set) == 0, "%m");
+    expect(getcpu(&worker->cpu, &worker->node) == 0, "%m");
+}
+
 static void *
 run(void *arg)
 {
     struct worker *worker = arg;
-    struct worker *next = &workers[(size_t)(worker - workers + 1) % worker_count];
-    uint64_t state = 88172645463325252 + worker->cpu;
-    cpu_set_t set;
-    unsigned cpu;
+    unsigned idx = (unsigned)(worker - workers);
+    struct worker *next = &workers[(idx + 1) % worker_count];
+    uint64_t state = 88172645463325252 + idx;
 
-    CPU_ZERO(&set);
-    CPU_SET(worker->cpu, &set);
-    expect(sched_setaffinity(0, sizeof(set), &set) == 0, "%m");
-    expect(getcpu(&cpu, &worker->node) == 0, "%m");
-    for (int round = 0; round < 4; round++) {
+    go_to(worker, idx);
+    for (unsigned round = 0; round < 4; round++) {
         fill(worker, &state);
         (void)pthread_barrier_wait(&barrier);
         thin(round % 2 == 0 ? worker : next);
         (void)pthread_barrier_wait(&barrier);
+        if (wanders)
+            go_to(worker, idx + round + 1);
     }
+    worker->old_count = wanders ? worker->block_count : 0;
     fill(worker, &state);
     count_pages(worker);
     return NULL;
@@ -150,18 +167,31 @@ count_nodes(void)
     return count;
 }
 
+static void
+print(const struct worker *worker)
+{
+    unsigned most = 0;
+
+    for (unsigned node = 0; node < NODES_MAX; node++)
+        if (worker->pages[node] > worker->pages[most])
+            most = node;
+    (void)dprintf(STDOUT_FILENO, "cpu %u node %u own_pct %lu most_node %u most_pct %lu\n",
+                  worker->cpu, worker->node,
+                  worker->pages[worker->node % NODES_MAX] * 100 / worker->all_pages, most,
+                  worker->pages[most] * 100 / worker->all_pages);
+}
+
 int
 main(int argc, char **argv)
 {
     cpu_set_t allowed;
 
+    wanders = argc > 2 && !strcmp(argv[2], "wander");
     worker_bytes = (size_t)(argc > 1 ? atoi(argv[1]) : 32) << 20;
     expect(sched_getaffinity(0, sizeof(allowed), &allowed) == 0, "%m");
-    workers = calloc(THREADS_MAX, sizeof(*workers));
-    expect(workers != NULL, "no memory");
     for (unsigned cpu = 0; cpu < CPU_SETSIZE && worker_count < THREADS_MAX; cpu++)
         if (CPU_ISSET(cpu, &allowed))
-            workers[worker_count++].cpu = cpu;
+            cpus[worker_count++] = cpu;
     expect(pthread_barrier_init(&barrier, NULL, worker_count) == 0, "%m");
     for (unsigned i = 0; i < worker_count; i++)
         expect(pthread_create(&workers[i].thread, NULL, run, &workers[i]) == 0, "%m");
@@ -169,7 +199,6 @@ main(int argc, char **argv)
         (void)pthread_join(workers[i].thread, NULL);
     (void)dprintf(STDOUT_FILENO, "nodes %u\n", count_nodes());
     for (unsigned i = 0; i < worker_count; i++)
-        (void)dprintf(STDOUT_FILENO, "cpu %u node %u own_pct %lu\n", workers[i].cpu,
-                      workers[i].node, workers[i].own_pages * 100 / workers[i].all_pages);
+        print(&workers[i]);
     return 0;
 }
