@@ -9,7 +9,8 @@
 prog=$build_dir/tests/live/pool_fork
 need_built "$prog"
 own_machine
-[ "$(cat "$pool/nr_hugepages")" = 24 ] || skip "the machine has no 24 hugetlb pages to spare"
+own_pool 24
+set_machine "$thp_enabled" madvise
 
 # run FORK CHAIN MODE MIB
 run() {
