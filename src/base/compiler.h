@@ -58,6 +58,11 @@ hm_thread_id(void)
 #if defined(__x86_64__) && defined(__SEG_FS) && !defined(HM_SANITIZE)
     /* The ABI has it there, and gcc compares with it in place. (A sanitizer takes it for NULL.) */
     return *(const uintptr_t __seg_fs *)0;
+#elif defined(__powerpc64__)
+    uintptr_t id; /* gcc 12 has no builtin here */
+
+    __asm__("mr %0, 13" : "=r"(id));
+    return id;
 #else
     return (uintptr_t)__builtin_thread_pointer();
 #endif
