@@ -21,7 +21,7 @@ setup(void)
 static void
 teardown(void)
 {
-    const char *broken = rig_check(&rig);
+    const char *broken = hm_pheap_check(&rig.heap);
 
     cr_assert_null(broken, "broken: %s", broken);
     rig_fini(&rig);
