@@ -143,7 +143,7 @@ prepare(void)
     hm_process.was_threaded = IS_THREADED;
     hm_lock_take_for_fork(&heap->lock);
     hm_rejoin_forking(heap);
-    if (!hm_backing_is_mixed(&heap->backing) || hm_process.conf.fork != HM_FORK_SAFE)
+    if (!hm_backing_has_pool(&heap->backing) || hm_process.conf.fork != HM_FORK_SAFE)
         return;
     hold_signals();
     if (hm_shadow_cast(heap, needed))

@@ -10,9 +10,9 @@
 typedef int (*obtain_fn)(struct hm_backing *backing, struct hm_range *inout_range,
                          enum hm_reason *out_reason);
 
-/* HUMA_BACKING accepts only the kinds that have a recipe here (conf.c). */
 static const obtain_fn obtain_fns[HM_BACKING_KINDS] = {
     [HM_BACKING_THP] = hm_thp_obtain,
+    [HM_BACKING_MTHP] = hm_mthp_obtain,
     [HM_BACKING_4K] = hm_base4k_obtain,
 };
 
@@ -139,6 +139,16 @@ read_mode(struct hm_backing *backing)
         backing->thp_mode = backing->os->thp_mode(backing->os->ctx);
 }
 
+/* The same for smaller ones, which are asked for where there are no larger ones. */
+static enum hm_mthp_mode
+read_mthp(struct hm_backing *backing)
+{
+    if (!hm_backing_may_open(backing))
+        return HM_MTHP_OFF;
+    backing->mthp_mode = backing->os->has_mthp(backing->os->ctx) ? HM_MTHP_ON : HM_MTHP_OFF;
+    return backing->mthp_mode;
+}
+
 uint64_t
 hm_backing_room_bytes(const struct hm_backing *backing, size_t heap_bytes)
 {
@@ -170,21 +180,23 @@ hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const struct
 /* --- the decision ----------------------------------------------------------------------------- */
 
 static struct hm_pick
-pick_for(struct hm_backing *backing, size_t len_bytes, size_t heap_bytes)
+pick_for(struct hm_backing *backing, size_t len_bytes, bool is_mapping, size_t heap_bytes)
 {
     struct hm_pick_in in = {
         .chain = &backing->conf->backing,
         .is_passed_over = backing->conf->is_passed_over,
         .geom = &backing->geom,
         .thp_mode = backing->thp_mode,
+        .mthp_mode = backing->mthp_mode,
         .heap_bytes = heap_bytes,
         .huge_start_bytes = backing->conf->huge_start_bytes,
         .len_bytes = len_bytes,
+        .is_mapping = is_mapping,
     };
     struct hm_pick pick = hm_pick_backing(&in);
 
     /* Small processes never come to read the files. */
-    if (pick.kind != HM_BACKING_THP)
+    if (pick.kind != HM_BACKING_THP && pick.kind != HM_BACKING_MTHP)
         return pick;
     read_mode(backing);
     in.thp_mode = backing->thp_mode;
@@ -193,7 +205,18 @@ pick_for(struct hm_backing *backing, size_t len_bytes, size_t heap_bytes)
         in.room.limit_bytes = backing->room.limit_bytes;
         in.room.left_bytes = hm_backing_room_bytes(backing, heap_bytes);
     }
+    pick = hm_pick_backing(&in);
+    if (pick.kind != HM_BACKING_MTHP || in.mthp_mode != HM_MTHP_UNKNOWN)
+        return pick;
+    in.mthp_mode = read_mthp(backing);
     return hm_pick_backing(&in);
+}
+
+/* Whether huge pages are what regions are. */
+static bool
+has_huge_regions(const struct hm_backing *backing)
+{
+    return backing->geom.hpage_shift == backing->geom.region_shift;
 }
 
 int
@@ -206,7 +229,7 @@ hm_backing_advise(struct hm_backing *backing, struct hm_range *inout_range,
     if (inout_range->advised == kind)
         return 0;
     rc = os->advise(os->ctx, inout_range->addr, inout_range->len_bytes + inout_range->rest_bytes,
-                    kind == HM_BACKING_THP ? HM_ADVICE_HUGE : HM_ADVICE_BASE);
+                    kind == HM_BACKING_4K ? HM_ADVICE_BASE : HM_ADVICE_HUGE);
     inout_range->advised = rc == 0 ? kind : HM_BACKING_KINDS;
     return rc;
 }
@@ -228,11 +251,12 @@ int
 hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, size_t heap_bytes,
                   enum hm_backing_kind *out_kind)
 {
-    struct hm_pick pick = pick_for(backing, inout_range->len_bytes, heap_bytes);
+    struct hm_pick pick
+        = pick_for(backing, inout_range->len_bytes, !inout_range->is_regions, heap_bytes);
     enum hm_reason reason = HM_REASON_NONE;
     int rc;
 
-    if (hm_backing_is_mixed(backing)
+    if (hm_backing_has_pool(backing)
         && hm_hugetlb_obtain(backing, inout_range, heap_bytes, pick.kind) == 0) {
         spend_room(backing, inout_range->len_bytes);
         *out_kind = HM_BACKING_HUGETLB;
@@ -252,7 +276,7 @@ hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, size
     if (rc != 0)
         return -ENOMEM;
     spend_room(backing, inout_range->len_bytes);
-    backing->has_huge |= pick.kind != HM_BACKING_4K;
+    backing->has_huge |= pick.kind == HM_BACKING_THP && has_huge_regions(backing);
     *out_kind = pick.kind;
     return 0;
 }
@@ -264,7 +288,9 @@ hm_backing_wants_huge(struct hm_backing *backing, size_t heap_bytes)
     if (heap_bytes < backing->conf->huge_start_bytes
         && hm_chain_has(&backing->conf->backing, HM_BACKING_4K))
         return false;
-    return pick_for(backing, hm_region_bytes(&backing->geom), heap_bytes).kind == HM_BACKING_THP;
+    return has_huge_regions(backing)
+           && pick_for(backing, hm_region_bytes(&backing->geom), false, heap_bytes).kind
+                  == HM_BACKING_THP;
 }
 
 int

@@ -27,9 +27,10 @@ struct hm_backing {
     const struct hm_conf *conf;             /* const; may be filled in after the first requests */
     struct hm_geom geom;                    /* const */
     enum hm_thp_mode thp_mode;              /* UNKNOWN before huge pages are wanted; then const */
+    enum hm_mthp_mode mthp_mode;            /* UNKNOWN until smaller ones are; then const */
     uint64_t reason_count[HM_REASON_COUNT]; /* fallbacks, in regions */
-    bool has_huge;                          /* huge pages were asked for at least once */
-    bool is_crowded;                        /* vm.max_map_count was met: mappings are scarce */
+    bool has_huge;   /* regions that are huge pages were asked for at least once */
+    bool is_crowded; /* vm.max_map_count was met: mappings are scarce */
 
     /* the memory cgroup's room */
     enum hm_filters filters;  /* as found at start; OPEN: files are not opened any more */
@@ -99,15 +100,24 @@ bool hm_backing_is_pool_charged(struct hm_backing *backing, size_t heap_bytes);
 int hm_backing_obtain_copy(struct hm_backing *backing, size_t len_bytes, enum hm_backing_kind kind,
                            uintptr_t *out_addr);
 
-/* Whether huge pages would be asked for if the heap had `heap_bytes`. */
+/* Whether a region would be a huge page if the heap had `heap_bytes`. */
 bool hm_backing_wants_huge(struct hm_backing *backing, size_t heap_bytes);
 
-/* Whether parts of one block may lie on different backings: then none gets a mapping of its own,
- * which the kernel could not resize. */
+/* Whether regions may be on the pool. */
+HM_INLINE bool
+hm_backing_has_pool(const struct hm_backing *backing)
+{
+    return hm_chain_has(&backing->conf->backing, HM_BACKING_HUGETLB);
+}
+
+/* Whether what is told to the kernel of parts of one block may differ: then none gets a mapping of
+ * its own, which the kernel could not resize. */
 HM_INLINE bool
 hm_backing_is_mixed(const struct hm_backing *backing)
 {
-    return hm_chain_has(&backing->conf->backing, HM_BACKING_HUGETLB);
+    return hm_backing_has_pool(backing)
+           || (backing->geom.hpage_shift > backing->geom.region_shift
+               && hm_chain_has(&backing->conf->backing, HM_BACKING_MTHP));
 }
 
 /* Count a fallback of so many bytes; the first of a kind may be told.
@@ -119,8 +129,14 @@ void hm_backing_count(struct hm_backing *backing, enum hm_reason reason, size_t 
  * hm_backing_advise, hm_backing_commit (backing/backing.c). */
 int hm_thp_obtain(struct hm_backing *backing, struct hm_range *inout_range,
                   enum hm_reason *out_reason);
+int hm_mthp_obtain(struct hm_backing *backing, struct hm_range *inout_range,
+                   enum hm_reason *out_reason);
 int hm_base4k_obtain(struct hm_backing *backing, struct hm_range *inout_range,
                      enum hm_reason *out_reason);
+
+/* A region on THP is to go back. Of a huge page that is larger the kernel frees no part before it
+ * is split, as by marking a page of it as cold. */
+void hm_thp_part(struct hm_backing *backing, uintptr_t addr);
 
 /* What recipes are made of. Tell the kernel about a range and the rest behind it, unless it knows;
  * then the piece that is opened next joins the mapping of the piece before, and takes none of

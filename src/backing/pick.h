@@ -21,21 +21,30 @@ enum hm_reason {
     HM_REASON_COUNT,
 };
 
+/* Whether huge pages smaller than a PMD are to be had. */
+enum hm_mthp_mode {
+    HM_MTHP_UNKNOWN, /* not looked up: if they are picked, it is to be done again with the answer */
+    HM_MTHP_OFF,
+    HM_MTHP_ON,
+};
+
 /* What the decision depends on. */
 struct hm_pick_in {
     const struct hm_chain *chain;
     bool is_passed_over; /* by HUMA_ONLY: the chain is not the one of HUMA_BACKING */
     const struct hm_geom *geom;
     enum hm_thp_mode thp_mode;
+    enum hm_mthp_mode mthp_mode;
     size_t heap_bytes;       /* size of the heap with the request in it */
     size_t huge_start_bytes; /* the ramp: below this, base pages */
     size_t len_bytes;        /* of the request, as far as huge pages go */
+    bool is_mapping;         /* ... which is to stay one mapping, that can be resized */
     struct hm_room room;     /* what the memory cgroup has left now */
 };
 
 struct hm_pick {
     enum hm_backing_kind kind; /* HM_BACKING_KINDS: the chain allows nothing that can serve */
-    enum hm_reason reason;     /* why an earlier backing was passed over */
+    enum hm_reason reason;     /* why the first that was passed over was */
 };
 
 struct hm_pick hm_pick_backing(const struct hm_pick_in *in);

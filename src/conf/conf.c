@@ -64,24 +64,23 @@ parse_bytes(const char *text, size_t *out_bytes)
 static bool
 add_backing(const char *text, size_t len_bytes, struct hm_chain *inout_chain)
 {
-    static const enum hm_backing_kind served[]
-        = { HM_BACKING_HUGETLB, HM_BACKING_THP, HM_BACKING_4K };
-    size_t name_bytes = strcspn(text, ",:");
+    size_t colon_bytes = hm_word_bytes(text, ':');
+    size_t name_bytes = colon_bytes < len_bytes ? colon_bytes : len_bytes;
     unsigned page_shift = 0;
-    unsigned i = 0;
+    unsigned kind = 0;
 
-    while (i < 3
-           && (strlen(backing_names[served[i]]) != name_bytes
-               || strncmp(backing_names[served[i]], text, name_bytes) != 0))
-        i++;
-    if (i == 3 || inout_chain->kind_count == HM_CHAIN_MAX)
+    while (kind < HM_BACKING_KINDS
+           && (strlen(backing_names[kind]) != name_bytes
+               || strncmp(backing_names[kind], text, name_bytes) != 0))
+        kind++;
+    if (kind == HM_BACKING_KINDS || inout_chain->kind_count == HM_CHAIN_MAX)
         return false;
     if (name_bytes != len_bytes) {
         char size[24];
         size_t size_bytes = len_bytes - name_bytes - 1;
         size_t page_bytes = 0;
 
-        if (served[i] != HM_BACKING_HUGETLB || size_bytes >= sizeof(size))
+        if (kind != HM_BACKING_HUGETLB || size_bytes >= sizeof(size))
             return false;
         memcpy(size, text + name_bytes + 1, size_bytes);
         size[size_bytes] = '\0';
@@ -90,10 +89,10 @@ add_backing(const char *text, size_t len_bytes, struct hm_chain *inout_chain)
         page_shift = (unsigned)__builtin_ctzll(page_bytes);
     }
     for (unsigned k = 0; k < inout_chain->kind_count; k++)
-        if (inout_chain->kind[k] == served[i] && inout_chain->page_shift[k] == page_shift)
+        if (inout_chain->kind[k] == kind && inout_chain->page_shift[k] == page_shift)
             return false;
     inout_chain->page_shift[inout_chain->kind_count] = (uint8_t)page_shift;
-    inout_chain->kind[inout_chain->kind_count++] = (uint8_t)served[i];
+    inout_chain->kind[inout_chain->kind_count++] = (uint8_t)kind;
     return true;
 }
 

@@ -10,8 +10,7 @@
 
 #include "base/units.h"
 
-/* Where the memory of a range may come from. This version serves all but mthp, which has its place
- * in reports. */
+/* Where the memory of a range may come from. */
 enum hm_backing_kind {
     HM_BACKING_HUGETLB, /* pages of the reserved pool */
     HM_BACKING_THP,     /* transparent huge pages */
@@ -19,6 +18,13 @@ enum hm_backing_kind {
     HM_BACKING_4K,      /* base pages, whatever their size */
     HM_BACKING_KINDS,
 };
+
+/* Whether a region on it is made of pages smaller than a region, which come and go one by one. */
+HM_INLINE bool
+hm_backing_is_base(unsigned kind)
+{
+    return kind == HM_BACKING_4K || kind == HM_BACKING_MTHP;
+}
 
 /* Which memory nodes serve a heap. */
 enum hm_numa {
@@ -34,7 +40,7 @@ enum hm_fork {
 };
 
 /* An ordered list of backings without repetition; hugetlb may be there with several sizes. */
-#define HM_CHAIN_MAX 5
+#define HM_CHAIN_MAX 6
 
 struct hm_chain {
     uint8_t kind[HM_CHAIN_MAX];       /* enum hm_backing_kind */

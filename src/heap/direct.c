@@ -94,8 +94,9 @@ hm_direct_carry(struct hm_heap *heap, uintptr_t addr, size_t len_bytes, enum hm_
     struct hm_mapping map = { .len_bytes = len_bytes, .kind = kind };
     int rc;
 
-    /* The kernel moves no part of them. */
-    if (kind == HM_BACKING_HUGETLB)
+    /* The kernel moves no part of these, and no range of several mappings (mthp.c). */
+    if (kind == HM_BACKING_HUGETLB
+        || (kind == HM_BACKING_MTHP && heap->geom.hpage_shift > heap->geom.region_shift))
         return -EINVAL;
     rc = os->carry(os->ctx, addr, len_bytes, hm_region_bytes(&heap->geom), &map.addr);
     if (rc != 0)
@@ -210,11 +211,11 @@ promote(struct hm_heap *heap, struct hm_mapping *inout_map)
                               .len_bytes = inout_map->len_bytes,
                               .advised = inout_map->kind };
 
-    if (inout_map->kind != HM_BACKING_4K
+    if (!hm_backing_is_base(inout_map->kind)
         || !hm_backing_wants_huge(&heap->backing, hm_heap_bytes(heap))
         || hm_backing_advise(&heap->backing, &range, HM_BACKING_THP) != 0)
         return;
-    heap->direct_kind_bytes[HM_BACKING_4K] -= inout_map->len_bytes;
+    heap->direct_kind_bytes[inout_map->kind] -= inout_map->len_bytes;
     heap->direct_kind_bytes[HM_BACKING_THP] += inout_map->len_bytes;
     inout_map->kind = HM_BACKING_THP;
     inout_map->note = hm_mapped_add(heap, inout_map->addr, inout_map->len_bytes);

@@ -63,7 +63,7 @@ hm_heal_init(struct hm_heap *heap)
 static bool
 is_candidate(const struct hm_heap *heap, const struct hm_region *region)
 {
-    return region->state == HM_REGION_OPEN && region->backing == HM_BACKING_4K
+    return region->state == HM_REGION_OPEN && hm_backing_is_base(region->backing)
            && !region->is_refused && region->used_pages >= hm_heal_enough_pages(heap);
 }
 

@@ -71,7 +71,7 @@ mark_open(struct hm_heap *heap, struct hm_region *region)
     hm_heal_reopened(heap, region);
     hm_bitmap_set_run(region->extent->in_use, hm_region_idx(region, &heap->geom), 1);
     heap->open_count++;
-    if (region->backing == HM_BACKING_4K) {
+    if (hm_backing_is_base(region->backing)) {
         heap->base_regions++;
         heap->dirty_free_pages += region->dirty_pages;
     } else if (region->backing == HM_BACKING_THP) {
@@ -152,7 +152,7 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
         were_dirty = hm_region_take(region, heap->region_pages, (uint32_t)in_region_idx,
                                     (uint32_t)part_pages);
         hm_fit_link(heap, region);
-        if (region->backing == HM_BACKING_4K) {
+        if (hm_backing_is_base(region->backing)) {
             heap->dirty_free_pages -= were_dirty;
             hm_heal_note(heap, region);
         } else if (region->backing == HM_BACKING_THP) {
@@ -308,7 +308,7 @@ mark_empty(struct hm_heap *heap, struct hm_region *region)
 {
     hm_bitmap_clear_run(region->extent->in_use, hm_region_idx(region, &heap->geom), 1);
     heap->open_count--;
-    if (region->backing == HM_BACKING_4K) {
+    if (hm_backing_is_base(region->backing)) {
         heap->base_regions--;
         heap->dirty_free_pages -= region->dirty_pages;
     } else if (region->backing == HM_BACKING_THP) {
@@ -335,7 +335,7 @@ hm_pheap_free(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
             part_pages = len_pages;
         hm_fit_unlink(heap, region);
         hm_region_give(region, heap->region_pages, (uint32_t)in_region_idx, (uint32_t)part_pages);
-        if (region->backing == HM_BACKING_4K) {
+        if (hm_backing_is_base(region->backing)) {
             heap->dirty_free_pages += part_pages;
             hm_heal_note(heap, region);
         } else if (region->backing == HM_BACKING_THP) {

@@ -152,7 +152,7 @@ hm_pheap_check(const struct hm_heap *heap)
         open_count += region->state == HM_REGION_OPEN;
         kept_count += region->state == HM_REGION_KEPT;
         listed_count += region->state == HM_REGION_OPEN && region->longest_free_pages > 0;
-        if (region->state == HM_REGION_OPEN && region->backing == HM_BACKING_4K)
+        if (region->state == HM_REGION_OPEN && hm_backing_is_base(region->backing))
             dirty_free_pages += region->dirty_pages - region->used_pages;
         else if (region->state == HM_REGION_OPEN && region->backing == HM_BACKING_THP)
             huge_free_pages += heap->region_pages - region->used_pages;

@@ -107,8 +107,11 @@ close_region(struct hm_heap *heap, struct hm_region *region)
         heap->discarded_bytes += region_bytes;
         heap->discard_calls++;
         was_dirty_bytes = region_bytes;
-    } else if (region->dirty_pages > 0 && discard(heap, region->addr, region_bytes) != 0) {
-        return 0;
+    } else {
+        if (region->backing == HM_BACKING_THP)
+            hm_thp_part(&heap->backing, region->addr);
+        if (region->dirty_pages > 0 && discard(heap, region->addr, region_bytes) != 0)
+            return 0;
     }
     hm_pheap_unkeep(heap, region);
     region->state = HM_REGION_CLOSED;
@@ -212,7 +215,7 @@ lend_unwanted(struct hm_heap *heap)
 static void
 close_base_regions(struct hm_heap *heap, size_t emptied_count)
 {
-    for (size_t i = 0; i < emptied_count && heap->kept->backing == HM_BACKING_4K; i++) {
+    for (size_t i = 0; i < emptied_count && hm_backing_is_base(heap->kept->backing); i++) {
         size_t before_count = heap->kept_count;
 
         if (heap->cutoff.keep_bytes != SIZE_MAX
@@ -273,7 +276,7 @@ sweep(struct hm_heap *heap, size_t max_regions, size_t max_pages)
         heap->sweep = region;
         if (region == NULL)
             break;
-        if (region->state == HM_REGION_OPEN && region->backing == HM_BACKING_4K)
+        if (region->state == HM_REGION_OPEN && hm_backing_is_base(region->backing))
             given_pages += discard_free_pages(heap, region);
     }
     return given_pages;

@@ -50,7 +50,7 @@ struct hm_machine {
     struct hm_geom geom;
 };
 
-/* The administrator's word on transparent huge pages. */
+/* The administrator's word on transparent huge pages of PMD size. */
 enum hm_thp_mode {
     HM_THP_ABSENT, /* the kernel has no transparent huge pages */
     HM_THP_NEVER,
@@ -207,6 +207,10 @@ struct hm_os {
      * HM_FILTERS_OPEN. */
     enum hm_thp_mode (*thp_mode)(void *ctx);
 
+    /* Whether there are smaller ones where they are advised (Linux 6.8). Opens a file for each
+     * size: as the one before. */
+    bool (*has_mthp)(void *ctx);
+
     /* Memory of the machine that can be had without swapping. Opens a file: see room(). */
     int (*available)(void *ctx, uint64_t *out_bytes);
 
@@ -289,6 +293,10 @@ int hm_os_room_under(const char *root, struct hm_room *out_room);
 int hm_os_nearest_under(const char *root, unsigned node, const struct hm_node_mask *mask,
                         unsigned *out_node);
 
+/* thp_mode() and has_mthp() under a tree of a test, or ""; PR_SET_THP_DISABLE is not asked. */
+enum hm_thp_mode hm_os_thp_mode_under(const char *root, const struct hm_geom *geom);
+bool hm_os_has_mthp_under(const char *root, const struct hm_geom *geom);
+
 /* Why hugetlb pages are short, how many are surplus, and who counts them, under a tree of a test,
  * or "". */
 int hm_os_shortage_under(const char *root, size_t len_bytes, unsigned page_shift,
@@ -330,6 +338,7 @@ int hm_os_map_meta(void *ctx, size_t len_bytes, void **out_mem);
 int hm_os_advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice);
 void hm_os_name(void *ctx, uintptr_t addr, size_t len_bytes, const char *name);
 enum hm_thp_mode hm_os_thp_mode(void *ctx);
+bool hm_os_has_mthp(void *ctx);
 int hm_os_room(void *ctx, struct hm_room *out_room);
 enum hm_filters hm_os_filters(void *ctx);
 int hm_os_scan(void *ctx, uintptr_t addr, size_t len_bytes, struct hm_residency *inout);

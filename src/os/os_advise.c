@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* os_advise.c - the madvise family, names of mappings, and whether huge pages may be asked for.
+/* os_advise.c - the madvise family, names of mappings, clocks.
  *
- * Problem     Huge pages are a request, and three parties can refuse: the kernel's build, the
- *             administrator (sysfs) and whoever started the process (prctl).
- * Idea        Ask all three, so that a refusal has a name.
- * Sources     Linux Documentation/admin-guide/mm/transhuge.rst; madvise(2); prctl(2).
+ * Sources     madvise(2); prctl(2); clock_gettime(2).
  */
 #include <errno.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <time.h>
 
@@ -40,24 +36,6 @@ void
 hm_os_name_thread(const char *name)
 {
     (void)prctl(PR_SET_NAME, name);
-}
-
-enum hm_thp_mode
-hm_os_thp_mode(void *ctx)
-{
-    char mode[64];
-
-    (void)ctx;
-    /* Without it the kernel has none; or there is no sysfs here, or no descriptor free. */
-    if (hm_os_read_file("/sys/kernel/mm/transparent_hugepage/enabled", mode, sizeof(mode)) < 0)
-        return hm_os_read_file("/sys/kernel/mm", mode, sizeof(mode)) == -EISDIR ? HM_THP_ABSENT
-                                                                                : HM_THP_UNKNOWN;
-    if (strstr(mode, "[never]") != NULL)
-        return HM_THP_NEVER;
-    /* 1: off altogether. 3: off except where advised (Linux 6.18), and we always advise. */
-    if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1)
-        return HM_THP_PRCTL_OFF;
-    return strstr(mode, "[always]") != NULL ? HM_THP_ALWAYS : HM_THP_MADVISE;
 }
 
 static uint64_t

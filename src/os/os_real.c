@@ -23,6 +23,7 @@ const struct hm_os hm_os_real = {
     .map_meta = hm_os_map_meta,
     .name = hm_os_name,
     .thp_mode = hm_os_thp_mode,
+    .has_mthp = hm_os_has_mthp,
     .available = hm_os_available,
     .room = hm_os_room,
     .filters = hm_os_filters,

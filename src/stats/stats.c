@@ -56,7 +56,7 @@ add_regions(const struct hm_heap *heap, struct hm_stats *stats)
 
     while ((region = hm_pheap_next_region(heap, region)) != NULL) {
         uint32_t held_pages
-            = region->backing == HM_BACKING_4K ? region->dirty_pages : heap->region_pages;
+            = hm_backing_is_base(region->backing) ? region->dirty_pages : heap->region_pages;
 
         if (region->state == HM_REGION_CLOSED)
             continue;

@@ -25,6 +25,7 @@ static const struct story stories[] = {
     { "thp,4k", 0, 16 * HM_KIB, 32 * HM_MIB, 0, 0, 0 },
     { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 0, 0, 0, 0 },
     { "hugetlb,thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 24 * HM_MIB, 0, 0 },
+    { "thp,mthp,4k", 4 * HM_MIB, 64 * HM_KIB, 512 * HM_MIB, 0, 0, 0 },
     { "hugetlb,4k", 0, 16 * HM_KIB, 32 * HM_MIB, 2048 * HM_MIB, 0, 0 },
     { "hugetlb", 0, 4 * HM_KIB, 2 * HM_MIB, 2048 * HM_MIB, 0, 0 },
     { "hugetlb,thp,4k", 0, 4 * HM_KIB, 2 * HM_MIB, 64 * HM_MIB, 3, HM_NUMA_LOCAL },

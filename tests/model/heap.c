@@ -333,11 +333,12 @@ begin_round(void)
         { 4 * HM_KIB, 2 * HM_MIB },    { 4 * HM_KIB, 2 * HM_MIB },  { 16 * HM_KIB, 32 * HM_MIB },
         { 64 * HM_KIB, 512 * HM_MIB }, { 64 * HM_KIB, 2 * HM_MIB }, { 4 * HM_KIB, 0 },
     };
-    static const char *const chains[] = { "thp,4k", "thp,4k", "4k", "4k,thp" };
+    static const char *const chains[] = { "thp,mthp,4k", "thp,4k", "4k", "4k,thp" };
     size_t machine = below(sizeof(sizes) / sizeof(sizes[0]));
 
     rig_init_on(&rig, sizes[machine][0], sizes[machine][1]);
     rig_chain(&rig, chains[below(4)]);
+    rig.fake.has_mthp = true;
     if (one_in(3))
         rig.conf.huge_start_bytes = one_in(2) ? 0 : below(512 * HM_MIB);
     if (one_in(6))

@@ -183,7 +183,7 @@ obey(struct fake_os *fake, uintptr_t addr, size_t len_bytes, enum hm_advice advi
         fake_space_set(space, addr, len_bytes, FAKE_WANTS, FAKE_WANTS_HUGE, what);
         break;
     case HM_ADVICE_BASE:
-        fake_space_set(space, addr, len_bytes, FAKE_WANTS, FAKE_WANTS_BASE, what);
+        fake_space_base(space, addr, len_bytes, what);
         break;
     case HM_ADVICE_COLLAPSE:
         return collapse(fake, addr, len_bytes);
@@ -398,6 +398,7 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
                 .map_meta = map_meta,
                 .name = name,
                 .thp_mode = thp_mode,
+                .has_mthp = fake_os_has_mthp,
                 .available = fake_os_available,
                 .room = room,
                 .filters = filters,

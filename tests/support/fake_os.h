@@ -90,6 +90,7 @@ struct fake_os {
 
     /* settable */
     enum hm_thp_mode thp_mode;
+    bool has_mthp;             /* sizes below the PMD are enabled */
     struct hm_room room;       /* of the memory cgroup */
     int room_rc;               /* negative errno: it cannot be read */
     enum hm_filters filters;   /* of system calls */
@@ -113,6 +114,7 @@ struct fake_os {
     struct fake_fault fault;
     uint64_t call_count[FAKE_CALL_KINDS]; /* with those that failed */
     uint64_t thp_mode_count;              /* how often the mode was read */
+    uint64_t mthp_count;                  /* ... the smaller sizes */
     uint64_t room_count;                  /* ... the room */
     uint64_t clock_count;
     size_t discarded_bytes;    /* by successful calls */
@@ -162,6 +164,9 @@ unsigned fake_os_here(void *ctx);
 int fake_os_place(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_policy policy,
                   const struct hm_node_mask *mask);
 int fake_os_nearest(void *ctx, unsigned node, const struct hm_node_mask *mask, unsigned *out_node);
+
+/* ... those in fake_large.c */
+bool fake_os_has_mthp(void *ctx);
 
 /* ... those in fake_pool.c */
 int fake_os_pool_map(void *ctx, const struct hm_pool_range *range, enum hm_pool_step *out_step);

@@ -72,7 +72,7 @@ refuse(const struct fake_os *fake, const struct hm_pool_range *range, enum hm_po
     const struct fake_space *space = &fake->space;
     size_t len_bytes = range->len_bytes;
 
-    if (step == HM_POOL_RESERVE && range->page_shift != space->geom.hpage_shift)
+    if (step == HM_POOL_RESERVE && range->page_shift != space->pool_shift)
         return -EINVAL;
     if (step == HM_POOL_RESERVE && len_bytes > space->pool_bytes)
         return -ENOMEM;

@@ -29,6 +29,7 @@ fake_space_init(struct fake_space *space, const struct hm_geom *geom)
         .base_addr = fake_real_base(),
         .end_addr = (uintptr_t)1 << 47,
         .gap_bytes = hm_region_bytes(geom),
+        .pool_shift = geom->hpage_shift,
     };
 }
 
@@ -413,7 +414,7 @@ fake_space_touch(struct fake_space *space, uintptr_t addr, size_t len_bytes)
         if (bits_of(*part.cell) == NULL) {
             add_bits(space, part.cell);
             if ((*part.cell & FAKE_WANTS_HUGE) != 0 && has_room
-                && space->geom.hpage_shift == space->geom.region_shift)
+                && space->geom.hpage_shift == space->geom.region_shift && !space->is_pmd_off)
                 *part.cell |= FAKE_IS_HUGE;
         }
         fake_share_write(space, part.cell, part.page_idx, part.page_count);

@@ -22,9 +22,10 @@ enum {
     FAKE_WANTS_BASE = 4, /* advised: no huge pages */
     FAKE_IS_HUGE = 8,    /* resident as one huge page */
     FAKE_HIDDEN = 16,    /* not in core dumps */
-    FAKE_WANTS = FAKE_WANTS_HUGE | FAKE_WANTS_BASE,
-    FAKE_POOL = 32, /* pages of the hugetlb pool */
-    FAKE_FLAGS = 63,
+    FAKE_POOL = 32,      /* pages of the hugetlb pool */
+    FAKE_BASE_PAGE = 64, /* advised: the first page of all is to be a base page */
+    FAKE_WANTS = FAKE_WANTS_HUGE | FAKE_WANTS_BASE | FAKE_BASE_PAGE,
+    FAKE_FLAGS = 127,
 };
 
 /* One region, which is a huge page where the geometry has them: the flags in the lowest bits, and
@@ -53,6 +54,8 @@ struct fake_space {
     /* settable */
     uintptr_t base_addr; /* the lowest address handed out */
     uintptr_t end_addr;  /* where address space ends */
+    unsigned pool_shift; /* log2 of the only size of hugetlb pages */
+    bool is_pmd_off;     /* huge pages of PMD size come by a collapse only */
     size_t gap_bytes;    /* left free behind each mapping; a multiple of a region */
 };
 
@@ -78,6 +81,8 @@ bool fake_space_has(const struct fake_space *space, uintptr_t addr);
 /* Set and clear flags of whole regions; a part of a region is misuse, told as `what`. */
 void fake_space_set(struct fake_space *space, uintptr_t addr, size_t len_bytes, uintptr_t clear,
                     uintptr_t set, const char *what);
+/* Advice that base pages are wanted, in whole regions or in the first page of one. */
+void fake_space_base(struct fake_space *space, uintptr_t addr, size_t len_bytes, const char *what);
 void fake_space_discard(struct fake_space *space, uintptr_t addr, size_t len_bytes);
 bool fake_space_grow(struct fake_space *space, uintptr_t addr, size_t old_bytes, size_t new_bytes);
 /* Move the pages of regions to a new mapping; what they leave is empty. Returns false if there is
@@ -87,6 +92,9 @@ bool fake_space_carry(struct fake_space *space, uintptr_t addr, size_t len_bytes
 
 void fake_space_move(struct fake_space *space, uintptr_t addr, size_t old_bytes, uintptr_t to_addr,
                      size_t new_bytes);
+
+/* Whether the kernel could put a huge page of the geometry around `addr`. */
+bool fake_space_fits_huge(const struct fake_space *space, uintptr_t addr);
 
 /* What a program does: write to its memory. The first write to an advised region makes it huge. */
 void fake_space_touch(struct fake_space *space, uintptr_t addr, size_t len_bytes);

@@ -25,6 +25,7 @@ void
 rig_thp_mode(struct rig *rig, enum hm_thp_mode mode)
 {
     rig->fake.thp_mode = mode;
+    rig->fake.space.is_pmd_off = mode != HM_THP_ALWAYS && mode != HM_THP_MADVISE;
     rig->heap.backing.thp_mode = mode;
 }
 
@@ -246,7 +247,7 @@ check_sums(const struct hm_heap *heap)
     size_t kind_bytes = 0;
 
     while ((region = hm_pheap_next_region(heap, region)) != NULL) {
-        if (region->state != HM_REGION_OPEN || region->backing != HM_BACKING_4K)
+        if (region->state != HM_REGION_OPEN || !hm_backing_is_base(region->backing))
             continue;
         if (is_full(heap, region) == hm_list_is_empty(&region->heal_link))
             return "regions on base pages that are nearly full are candidates for a collapse";

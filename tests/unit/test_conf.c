@@ -56,7 +56,7 @@ Test(conf, defaults)
     struct hm_conf conf;
 
     hm_conf_defaults(&conf);
-    cr_assert_str_eq(chain_text(&conf.backing), "thp,4k");
+    cr_assert_str_eq(chain_text(&conf.backing), "thp,mthp,4k");
     cr_assert_str_eq(conf.stats, "0");
     cr_assert(!conf.verbose);
     cr_assert_geq(conf.huge_start_bytes, 4 * HM_MIB);
@@ -81,7 +81,7 @@ Test(conf, an_empty_environment_changes_nothing)
 
     cr_assert_eq(read_one(&conf, NULL, NULL, said, sizeof(said)), 0);
     cr_assert_str_eq(said, "");
-    cr_assert_str_eq(chain_text(&conf.backing), "thp,4k");
+    cr_assert_str_eq(chain_text(&conf.backing), "thp,mthp,4k");
 }
 
 Test(conf, an_empty_value_is_as_good_as_none)
@@ -94,17 +94,17 @@ Test(conf, an_empty_value_is_as_good_as_none)
     cr_expect_str_eq(said, "");
 #include "conf/options.def"
 #undef HM_OPTION
-    cr_assert_str_eq(chain_text(&conf.backing), "thp,4k");
+    cr_assert_str_eq(chain_text(&conf.backing), "thp,mthp,4k");
     cr_assert_str_eq(conf.stats, "0");
 }
 
 Test(conf, backing)
 {
     static const char *const good[]
-        = { "thp", "4k", "thp,4k", "4k,thp", "hugetlb", "hugetlb,thp,4k" };
+        = { "thp", "4k", "thp,4k", "4k,thp", "hugetlb", "hugetlb,thp,4k", "mthp,4k" };
     static const char *const bad[]
         = { ",",    "thp,", ",thp", "thp,,4k",  "thp,thp", "4k,4k",   "THP",    "thp 4k",
-            " thp", "th",   "thpp", "hugetlb:", "mthp",    "thp,4k,", "4k;thp", "thp,4k,thp" };
+            " thp", "th",   "thpp", "hugetlb:", "mthp4",   "thp,4k,", "4k;thp", "thp,4k,thp" };
     struct hm_conf conf;
     char said[256];
 
@@ -116,7 +116,7 @@ Test(conf, backing)
     }
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         cr_expect_eq(read_one(&conf, "HUMA_BACKING", bad[i], said, sizeof(said)), 1, "%s", bad[i]);
-        cr_expect_str_eq(chain_text(&conf.backing), "thp,4k", "%s", bad[i]);
+        cr_expect_str_eq(chain_text(&conf.backing), "thp,mthp,4k", "%s", bad[i]);
     }
 }
 
@@ -137,7 +137,7 @@ Test(conf, sizes_of_hugetlb_pages)
     cr_assert_eq(conf.backing.page_shift[2], 0);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         cr_expect_eq(read_one(&conf, "HUMA_BACKING", bad[i], said, sizeof(said)), 1, "%s", bad[i]);
-        cr_expect_str_eq(chain_text(&conf.backing), "thp,4k", "%s", bad[i]);
+        cr_expect_str_eq(chain_text(&conf.backing), "thp,mthp,4k", "%s", bad[i]);
     }
 }
 
@@ -192,7 +192,7 @@ Test(conf, only)
     cr_expect_eq(read_one(&conf, "HUMA_ONLY", "perl:/opt/*/bin/db", said, sizeof(said)), 0);
     hm_conf_select(&conf, "/opt/x/bin/db");
     cr_expect(!conf.is_passed_over);
-    cr_expect_str_eq(chain_text(&conf.backing), "thp,4k");
+    cr_expect_str_eq(chain_text(&conf.backing), "thp,mthp,4k");
     hm_conf_select(&conf, "/usr/bin/sh");
     cr_expect(conf.is_passed_over);
     cr_expect_str_eq(chain_text(&conf.backing), "4k");
@@ -252,9 +252,9 @@ Test(conf, a_wrong_value_is_told_in_one_line)
 
     read_one(&conf, "HUMA_VERBOSE", "maybe", said, sizeof(said));
     cr_assert_str_eq(said, "huma: HUMA_VERBOSE=maybe is ignored: accepted is 0 or 1; using 0\n");
-    read_one(&conf, "HUMA_BACKING", "mthp", said, sizeof(said));
-    cr_assert_str_eq(said, "huma: HUMA_BACKING=mthp is ignored: accepted is a comma-separated "
-                           "list of hugetlb, hugetlb:SIZE, thp and 4k; using thp,4k\n");
+    read_one(&conf, "HUMA_BACKING", "2m", said, sizeof(said));
+    cr_assert_str_eq(said, "huma: HUMA_BACKING=2m is ignored: accepted is a comma-separated "
+                           "list of hugetlb, hugetlb:SIZE, thp, mthp and 4k; using thp,mthp,4k\n");
     read_one(&conf, "HUMA_HUGE_START", "lots", said, sizeof(said));
     cr_assert_eq(strncmp(said, "huma: HUMA_HUGE_START=lots is ignored: accepted is bytes, ", 57), 0,
                  "%s", said);

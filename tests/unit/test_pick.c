@@ -118,21 +118,17 @@ Test(pick, a_start_of_0_means_from_the_first_byte)
     cr_assert_eq(hm_pick_backing(&in).kind, HM_BACKING_THP);
 }
 
-/* A huge page of 512 MiB does not fit a region, nor does one that the kernel does not have. */
-Test(pick, machines_whose_huge_pages_are_no_regions)
+/* Huge pages larger than a region are in test_sizes.c. */
+Test(pick, a_machine_without_huge_pages)
 {
-    static const size_t sizes[][2] = { { 64 * HM_KIB, 512 * HM_MIB }, { 4 * HM_KIB, 0 } };
+    struct hm_geom geom = hm_os_geometry(4 * HM_KIB, 0);
+    struct hm_pick_in in
+        = { .chain = &thp_4k, .geom = &geom, .thp_mode = HM_THP_ALWAYS, .heap_bytes = HM_GIB };
 
-    for (size_t i = 0; i < 2; i++) {
-        struct hm_geom geom = hm_os_geometry(sizes[i][0], sizes[i][1]);
-        struct hm_pick_in in
-            = { .chain = &thp_4k, .geom = &geom, .thp_mode = HM_THP_ALWAYS, .heap_bytes = HM_GIB };
-
-        cr_expect_eq(hm_pick_backing(&in).kind, HM_BACKING_4K);
-        cr_expect_eq(hm_pick_backing(&in).reason, HM_REASON_THP_ABSENT);
-        in.chain = &only_thp;
-        cr_expect_eq(hm_pick_backing(&in).kind, NOTHING);
-    }
+    cr_expect_eq(hm_pick_backing(&in).kind, HM_BACKING_4K);
+    cr_expect_eq(hm_pick_backing(&in).reason, HM_REASON_THP_ABSENT);
+    in.chain = &only_thp;
+    cr_expect_eq(hm_pick_backing(&in).kind, NOTHING);
 }
 
 /* Small processes that HUMA_ONLY passes over miss nothing. */
