@@ -19,7 +19,7 @@ until_said() {
 }
 
 # No pool at all: the next backing, or, if it is required, ENOMEM from the first block on.
-run empty hugetlb,thp,4k fill 64 look full check
+run empty hugetlb,thp,4k fill 256 look full check
 expect empty "$work_dir/empty" full_hugetlb_kib eq 0
 expect empty "$work_dir/empty" full_coverage_pct ge 90
 expect_reason pool-empty "$work_dir/empty.json"
