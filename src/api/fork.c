@@ -137,8 +137,12 @@ prepare(void)
 {
     struct hm_heap *heap = &hm_process.heap;
     uintptr_t stack_addr = (uintptr_t)__builtin_frame_address(0);
-    uintptr_t needed[HM_SHADOW_NEEDED]
-        = { stack_addr - STACK_BYTES, stack_addr, stack_addr + STACK_BYTES, hm_thread_id() };
+    uintptr_t needed[HM_SHADOW_NEEDED] = {
+        [HM_SHADOW_STACK] = stack_addr,
+        [HM_SHADOW_BELOW] = stack_addr - STACK_BYTES,
+        [HM_SHADOW_ABOVE] = stack_addr + STACK_BYTES,
+        [HM_SHADOW_THREAD] = hm_thread_id(),
+    };
 
     hm_process.was_threaded = IS_THREADED;
     hm_lock_take_for_fork(&heap->lock);

@@ -79,18 +79,28 @@ last_of(const struct hm_heap *heap, const struct row *row)
 
 /* --- before the fork -------------------------------------------------------------------------- */
 
-/* What the child must have before anybody can act on its behalf is shared after all. */
+static bool
+is_in(const struct hm_heap *heap, const struct hm_region *region, uintptr_t addr)
+{
+    return addr - region->addr < hm_region_bytes(&heap->geom);
+}
+
+/* What the child must have before anybody can act on its behalf is shared after all. A stack that
+ * is no block of malloc may lie right beside the heap: what is next to it is none of its. */
 static void
 share(struct hm_heap *heap, const uintptr_t *addrs)
 {
     struct hm_region *region = NULL;
+    bool is_stack_ours = false;
 
-    while ((region = hm_pheap_next_region(heap, region)) != NULL) {
-        region->is_shared = false;
-        for (unsigned i = 0; i < HM_SHADOW_NEEDED; i++)
-            if (addrs[i] - region->addr < hm_region_bytes(&heap->geom))
-                region->is_shared = true;
-    }
+    while ((region = hm_pheap_next_region(heap, region)) != NULL)
+        is_stack_ours |= is_in(heap, region, addrs[HM_SHADOW_STACK]);
+    while ((region = hm_pheap_next_region(heap, region)) != NULL)
+        region->is_shared = is_in(heap, region, addrs[HM_SHADOW_THREAD])
+                            || (is_stack_ours
+                                && (is_in(heap, region, addrs[HM_SHADOW_STACK])
+                                    || is_in(heap, region, addrs[HM_SHADOW_BELOW])
+                                    || is_in(heap, region, addrs[HM_SHADOW_ABOVE])));
 }
 
 /* Returns -EAGAIN where a region turns out to be one that the program took the right to read from:

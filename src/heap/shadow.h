@@ -8,8 +8,9 @@
 
 #include "heap/heap.h"
 
-/* Places that are used before any signal can be answered: stack and thread of who forks. */
-#define HM_SHADOW_NEEDED 4
+/* Places that are used before any signal can be answered: where the stack of who forks is, so far
+ * below and above it as may be used, and its thread. */
+enum { HM_SHADOW_STACK, HM_SHADOW_BELOW, HM_SHADOW_ABOVE, HM_SHADOW_THREAD, HM_SHADOW_NEEDED };
 
 /* Before fork(): copy what is on hugetlb pages, but for the regions of these addresses. Other
  * threads may go on writing; no signal handler of this thread may run until the fork is over. Until

@@ -148,14 +148,30 @@ Test(shadow, what_the_child_needs_at_once_is_not_taken_from_it)
     uintptr_t needed[HM_SHADOW_NEEDED] = { 0 };
 
     begin(&rig);
-    needed[1] = blocks[0] + 3 * REGION + 100;
-    needed[3] = blocks[0] + 5 * REGION - 1;
+    needed[HM_SHADOW_STACK] = blocks[0] + 3 * REGION + 100;
+    needed[HM_SHADOW_BELOW] = blocks[0] + 3 * REGION - 1;
+    needed[HM_SHADOW_THREAD] = blocks[0] + 5 * REGION - 1;
     cr_assert(hm_shadow_cast(&rig.heap, needed));
-    cr_expect_eq(rig.fake.no_fork_bytes, (POOL_COUNT - 2) * REGION);
+    cr_expect_eq(rig.fake.no_fork_bytes, (POOL_COUNT - 3) * REGION);
     be_child(&rig);
     for (unsigned i = 0; i < POOL_COUNT; i++)
-        cr_expect_eq(is_on_pool(&rig, i), i == 3 || i == 4, "region %u", i);
+        cr_expect_eq(is_on_pool(&rig, i), i >= 2 && i <= 4, "region %u", i);
     expect_sound(&rig);
+    rig_fini(&rig);
+}
+
+/* The stack of a thread is a mapping of its own, and may end where the heap begins. */
+Test(shadow, a_stack_beside_the_heap_shares_nothing)
+{
+    struct rig rig;
+    uintptr_t needed[HM_SHADOW_NEEDED] = { 0 };
+
+    begin(&rig);
+    needed[HM_SHADOW_STACK] = blocks[0] - 4096;
+    needed[HM_SHADOW_ABOVE] = blocks[0] + 60000;
+    cr_assert(hm_shadow_cast(&rig.heap, needed));
+    cr_expect_eq(rig.fake.no_fork_bytes, POOL_COUNT * REGION);
+    hm_shadow_drop(&rig.heap);
     rig_fini(&rig);
 }
 
