@@ -6,6 +6,7 @@
 # Idea     A guest is a kernel out of a distribution's package, never installed, and an initramfs
 #          with busybox, libc, the library, the smoke program and init.sh. It boots in a few
 #          seconds, prints one line HUMA-RC=STATUS NAME for each check, and powers off.
+#          Guests of another architecture than x86-64 source cross.sh, which sources this.
 # QEMU     Always TCG. KVM is not tried even where /dev/kvm exists: inside a virtual machine it is
 #          often there and does not work.
 # Kernels  Come by apt from Debian's archive, with package lists of our own, so that the machine's
@@ -27,20 +28,26 @@ pool=$build_dir/tests/live/pool
 pool_fork=$build_dir/tests/live/pool_fork
 cache_dir=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/huma/guests
 boot_limit_s=${BOOT_LIMIT_S:-240}
+guest_arch=${guest_arch:-amd64} # by Debian's name
 
 skip() { echo "SKIP: $*"; exit 77; }
 fail() { echo "FAIL: $*"; exit 1; }
 broken() { echo "ERROR: $*"; exit 99; }
 
+need() { command -v "$1" >/dev/null || skip "$1 is not installed (package $2)"; }
+
 for file in "$huma_lib" "$smoke" "$numa" "$pool" "$pool_fork"; do
     [ -r "$file" ] || broken "$file is missing; build it: make check-guests in the build folder"
 done
-[ "$(uname -m)" = x86_64 ] || skip "the guests are x86-64 machines, this one is $(uname -m)"
 ! grep -qE '__(asan|tsan|msan)_init' "$huma_lib" ||
     skip "a sanitizer's malloc cannot be replaced: $huma_lib is built with one"
-command -v qemu-system-x86_64 >/dev/null || skip "QEMU is not installed (package qemu-system-x86)"
-busybox=$(command -v busybox) || skip "busybox is not installed (package busybox-static)"
-! ldd "$busybox" >/dev/null 2>&1 || skip "$busybox is not static (package busybox-static)"
+need busybox busybox-static
+busybox=$(command -v busybox)
+if [ "$guest_arch" = amd64 ]; then
+    [ "$(uname -m)" = x86_64 ] || skip "the guest is an x86-64 machine, this one is $(uname -m)"
+    need qemu-system-x86_64 qemu-system-x86
+    ! ldd "$busybox" >/dev/null 2>&1 || skip "$busybox is not static (package busybox-static)"
+fi
 
 work_dir=$(mktemp -d "${TMPDIR:-/tmp}/huma-guest.XXXXXX")
 trap 'rm -rf "$work_dir"' EXIT
@@ -52,36 +59,46 @@ private_apt() {
     shift 2
     mkdir -p "$dir/lists/partial" "$dir/archives/partial" "$dir/empty"
     : >"$dir/status"
-    echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+    echo "deb [arch=$guest_arch signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
         "http://deb.debian.org/debian $suite main" >"$dir/sources.list"
     "$tool" -q -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts="$dir/empty" \
         -o Dir::State::Lists="$dir/lists" -o Dir::State::status="$dir/status" -o Dir::Cache="$dir" \
-        -o APT::Architecture=amd64 -o APT::Architectures=amd64 -o APT::Sandbox::User="$(id -un)" \
+        -o APT::Architecture="$guest_arch" -o APT::Architectures="$guest_arch" \
+        -o APT::Sandbox::User="$(id -un)" \
         -o Acquire::Languages=none -o Acquire::http::Timeout=20 -o Acquire::Retries=1 "$@"
 }
 
-# fetch_kernel SUITE METAPACKAGE FILE: download the kernel package that METAPACKAGE depends on.
-fetch_kernel() {
-    local suite=$1 meta=$2 file=$3 package binary
-    command -v apt-get >/dev/null || skip "no apt-get here to download a kernel with"
+update_lists() {
+    need apt-get apt
     [ -r /usr/share/keyrings/debian-archive-keyring.gpg ] ||
         skip "no key to check Debian's packages with (package debian-archive-keyring)"
-    private_apt "$suite" apt-get update >"$work_dir/apt.log" 2>&1 ||
-        { tail -3 "$work_dir/apt.log"; skip "cannot download package lists of Debian $suite"; }
+    private_apt "$1" apt-get update >"$work_dir/apt.log" 2>&1 ||
+        { tail -3 "$work_dir/apt.log"; skip "cannot download package lists of Debian $1"; }
+}
+
+# fetch_file SUITE PACKAGE PATTERN FILE: the file of PACKAGE whose name matches.
+fetch_file() {
+    local suite=$1 package=$2 pattern=$3 file=$4
+    (cd "$work_dir" && private_apt "$suite" apt-get download "$package" >>apt.log 2>&1) ||
+        { tail -3 "$work_dir/apt.log"; skip "cannot download $package"; }
+    mkdir -p "$cache_dir"
+    dpkg-deb --fsys-tarfile "$work_dir/$package"_*.deb |
+        tar -xO --wildcards "$pattern" >"$work_dir/fetched"
+    [ -s "$work_dir/fetched" ] || skip "$package has no $pattern"
+    mv "$work_dir/fetched" "$file"
+}
+
+# fetch_kernel SUITE METAPACKAGE FILE: that of the package that METAPACKAGE depends on.
+fetch_kernel() {
+    local suite=$1 meta=$2 file=$3 package binary
+    update_lists "$suite"
     package=$(private_apt "$suite" apt-cache depends "$meta" |
         awk '/Depends: linux-image/ { print $2; exit }')
     [ -n "$package" ] || skip "Debian $suite has no $meta"
     # Since 7.2 the kernel itself is in a package of its own.
     binary=$(private_apt "$suite" apt-cache depends "$package" |
         awk '/Depends: linux-binary/ { print $2; exit }')
-    package=${binary:-$package}
-    (cd "$work_dir" && private_apt "$suite" apt-get download "$package" >>apt.log 2>&1) ||
-        { tail -3 "$work_dir/apt.log"; skip "cannot download $package"; }
-    mkdir -p "$cache_dir"
-    dpkg-deb --fsys-tarfile "$work_dir/$package"_*.deb |
-        tar -xO --wildcards '*/vmlinuz*' >"$work_dir/vmlinuz"
-    [ -s "$work_dir/vmlinuz" ] || skip "$package has no kernel in it"
-    mv "$work_dir/vmlinuz" "$file"
+    fetch_file "$suite" "${binary:-$package}" '*/vmlinu[xz]*' "$file"
 }
 
 # guest_kernel SUITE METAPACKAGE: sets kernel to the file, from the cache if it is there.
@@ -103,7 +120,7 @@ make_initrd() {
     cp -L "$huma_lib" "$root/huma/libhuma_preload.so"
     cp "$smoke" "$root/huma/smoke"
     cp "$numa" "$pool" "$pool_fork" "$root/huma"
-    cp "$guests_dir/nodes.sh" "$guests_dir/pool.sh" "$root/huma"
+    cp "$guests_dir"/{checks,nodes,pool}.sh "$root/huma"
     cp "$guests_dir/init.sh" "$root/init"
     chmod +x "$root/init"
     while read -r file; do
