@@ -241,6 +241,5 @@ hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_
     promote(heap, inout_map);
     if (inout_map->kind == HM_BACKING_THP && inout_map->len_bytes > before_bytes)
         hm_heal_mapped(heap, inout_map->len_bytes - before_bytes);
-    hm_heal_visit(heap);
     return 0;
 }

@@ -6,6 +6,7 @@
  */
 #include "span/large.h"
 
+#include "heap/heal.h"
 #include "heap/nodes.h"
 #include "heap/stash.h"
 
@@ -399,24 +400,23 @@ carry_run(struct hm_heap *heap, struct hm_span *span, size_t new_bytes, struct h
     size_t end_idx = own_end_idx(heap, span, first_idx);
     size_t map_bytes = (end_idx - first_idx) << heap->geom.region_shift;
     size_t moved_bytes = map_bytes < old_bytes ? map_bytes : old_bytes;
-    uintptr_t base = span->base;
     enum hm_backing_kind kind;
     struct hm_mapping map;
 
     if (new_bytes <= old_bytes || map_bytes < HM_GROWN_MIN_BYTES)
         return false;
     kind = hm_extent_backing(span->region->extent, first_idx, end_idx);
-    if (kind == HM_BACKING_KINDS || hm_direct_carry(heap, base, map_bytes, kind, &map) != 0)
+    if (kind == HM_BACKING_KINDS || hm_direct_carry(heap, span->base, map_bytes, kind, &map) != 0)
         return false;
-    *out_rest = (struct hm_rest){ map.addr, base, moved_bytes, NULL, map };
+    *out_rest = (struct hm_rest){ map.addr, span->base, moved_bytes, NULL, map };
     new_bytes = hm_direct_fit_bytes(heap, new_bytes, new_bytes - old_bytes);
     if (hm_pagemap_prepare(&heap->pagemap, &heap->meta, map.addr, 1) != 0
         || (new_bytes > map_bytes
             && hm_direct_resize(heap, &map, new_bytes, spare_bytes(heap, new_bytes)) != 0))
         return false;
-    *out_rest = (struct hm_rest){ base + moved_bytes, map.addr + moved_bytes,
+    *out_rest = (struct hm_rest){ span->base + moved_bytes, map.addr + moved_bytes,
                                   old_bytes - moved_bytes, span->region, map };
-    hm_pheap_vacate(heap, span->region, base, moved_bytes >> heap->geom.page_shift);
+    hm_pheap_vacate(heap, span->region, span->base, moved_bytes >> heap->geom.page_shift);
     span->kind = HM_SPAN_MAPPED;
     settle(heap, span, &map);
     return true;
@@ -469,6 +469,7 @@ hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size
         set_asked(heap, span, len_pages);
         mem = (void *)span->base;
     }
+    hm_heal_visit(heap);
     hm_lock_give(&heap->lock);
     return mem;
 }
@@ -476,11 +477,10 @@ hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size
 bool
 hm_large_must_stay(const struct hm_heap *heap, const struct hm_span *span, size_t size_bytes)
 {
-    if (is_absurd(size_bytes))
-        return false;
-    return is_direct(span)
-           || (size_bytes <= span->slot_bytes
-               && hm_cutoff_is_direct(&heap->cutoff, size_bytes, MALLOC_ALIGN_BYTES));
+    return !is_absurd(size_bytes)
+           && (is_direct(span)
+               || (size_bytes <= span->slot_bytes
+                   && hm_cutoff_is_direct(&heap->cutoff, size_bytes, MALLOC_ALIGN_BYTES)));
 }
 
 void

@@ -79,6 +79,25 @@ Test(carry, a_run_moves_into_a_mapping)
     hm_large_free(&rig.heap, span_at(moved), moved);
 }
 
+/* The pages are gone from the run before it is vacant: it must not be healed meanwhile, which would
+ * fill it anew. */
+Test(carry, what_is_left_behind_is_not_healed)
+{
+    uintptr_t addr, moved;
+    size_t huge_bytes;
+
+    rig.conf.huge_start_bytes = 100 * HM_MIB;
+    addr = rig_alloc_large(&rig, 39 * HM_MIB, 16, NULL);
+    cr_assert_neq(rig_alloc_large(&rig, 10 * HM_MIB, 16, NULL), 0);
+    fake_space_touch(&rig.fake.space, addr, 39 * HM_MIB);
+    cr_assert_eq(huge_bytes_at(addr, 39 * HM_MIB), 0);
+    moved = resize(addr, 200 * HM_MIB);
+    cr_assert_neq(moved, 0);
+    cr_assert_eq(span_at(moved)->kind, HM_SPAN_MAPPED);
+    cr_assert_eq(fake_space_resident(&rig.fake.space, addr, 39 * HM_MIB, &huge_bytes), 0);
+    hm_large_free(&rig.heap, span_at(moved), moved);
+}
+
 Test(carry, what_shares_its_last_region_is_copied)
 {
     uintptr_t addr = alloc_hemmed(39 * HM_MIB);

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "heap/direct.h"
+#include "heap/heal.h"
 #include "heap/pheap.h"
 #include "support/rig.h"
 
@@ -137,6 +138,7 @@ Test(direct, past_the_start_it_grows_by_huge_pages)
     cr_assert_eq(mapping.kind, HM_BACKING_4K, "as it was");
     fake_os_heal(&rig.fake);
     cr_assert_eq(hm_direct_resize(&rig.heap, &mapping, 128 * HM_MIB, 0), 0);
+    hm_heal_visit(&rig.heap);
     cr_assert_eq(mapping.kind, HM_BACKING_THP);
     cr_assert_eq(rig.heap.direct_kind_bytes[HM_BACKING_4K], 0);
     cr_assert_eq(rig.heap.direct_kind_bytes[HM_BACKING_THP], 128 * HM_MIB);

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "heap/direct.h"
+#include "heap/heal.h"
 #include "heap/rejoin.h"
 #include "support/rig.h"
 
@@ -325,6 +326,7 @@ Test(rejoin, a_mapping_that_grew_out_of_the_start)
         fake_space_touch(&rig.fake.space, map.addr, map.len_bytes);
         rig.fake.now_ns += 1000000;
         cr_assert_eq(hm_direct_resize(&rig.heap, &map, map.len_bytes + 8 * HM_MIB, 0), 0);
+        hm_heal_visit(&rig.heap);
     }
     cr_assert_eq(map.kind, HM_BACKING_THP);
     fake_space_touch(&rig.fake.space, map.addr, map.len_bytes);
