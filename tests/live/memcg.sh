@@ -71,10 +71,11 @@ expect_reason cgroup-room "$work_dir/stats.json"
 remove_group
 
 # Page cache fills a group without bringing it near its limit. It is written out first: the kernel does
-# not wait for a disk to make room for a huge page.
+# not wait for a disk to make room for a huge page. Even so it refuses one now and then: the first 16 MiB,
+# which are collapsed, may then be waiting for another try when the program ends.
 make_group $((256 << 20))
 in_group head -c $((300 << 20)) /dev/zero >"$work_dir/file"
 sync "$work_dir/file"
 in_group under "$huma_lib" "$smoke" dense 64 1 0 >"$work_dir/out" ||
     fail "page cache: exit status $?"
-expect "64 of 256 MiB, the rest page cache" "$work_dir/out" coverage_pct ge 90
+expect "64 of 256 MiB, the rest page cache" "$work_dir/out" coverage_pct ge 70
