@@ -325,7 +325,7 @@ operator_of_caller(unsigned idx, const void *caller)
 }
 
 /* The operator of the C++ runtime; NULL if there is none. */
-static void *
+static HM_LATER void *
 runtime_operator(unsigned idx, const void *caller)
 {
     void *symbol = hm_load(&hm_process.next_operator[idx]);

@@ -318,7 +318,7 @@ find_elsewhere(struct hm_heap *heap, const struct hm_chunk *chunk, struct hm_for
 
 /* --- the whole -------------------------------------------------------------------------------- */
 
-bool
+HM_LATER bool
 hm_foreign_find(struct hm_foreign *foreign, struct hm_heap *heap, uintptr_t addr,
                 struct hm_foreign_block *out_block)
 {

@@ -59,7 +59,7 @@ pass_on(int signo, siginfo_t *info, void *context)
     }
 }
 
-static void
+static HM_LATER void
 on_fault(int signo, siginfo_t *info, void *context)
 {
     if (info->si_code == SEGV_MAPERR
@@ -79,7 +79,8 @@ is_ours(const struct sigaction *action)
 static void
 set_guard(void)
 {
-    struct sigaction old, action;
+    struct sigaction old;
+    struct sigaction action;
 
     if (sigaction(SIGSEGV, NULL, &old) != 0)
         return;
@@ -132,7 +133,7 @@ let_signals(void)
 
 /* --- handlers --------------------------------------------------------------------------------- */
 
-static void
+static HM_LATER void
 prepare(void)
 {
     struct hm_heap *heap = &hm_process.heap;
@@ -154,7 +155,7 @@ prepare(void)
         set_guard();
 }
 
-static void
+static HM_LATER void
 in_parent(void)
 {
     lift_guard();
@@ -163,7 +164,7 @@ in_parent(void)
     let_signals();
 }
 
-static void
+static HM_LATER void
 in_child(void)
 {
     struct hm_tcache *self = hm_thread_cache != &hm_tcache_empty ? hm_thread_cache : NULL;

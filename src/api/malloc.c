@@ -223,7 +223,7 @@ free(void *ptr)
 }
 
 /* Most of these are of a class with wide steps. */
-static HM_NOINLINE void
+static HM_LATER HM_NOINLINE void
 free_checked(uintptr_t addr, struct hm_span *span, size_t size_bytes)
 {
     if (size_bytes > HM_SMALL_MAX_BYTES

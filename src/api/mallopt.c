@@ -37,7 +37,7 @@ hm_process_tune(const struct hm_glibc *glibc)
 
 /* Returns 1, as glibc does for all but a wrong M_MXFAST; 0 also if there is no memory for a heap.
  */
-HM_EXPORT int
+HM_EXPORT HM_LATER int
 mallopt(int param, int val)
 {
     int saved_errno = errno;

@@ -254,7 +254,7 @@ hm_process_alloc_late(unsigned class_idx)
 
 /* --- what mallopt closes ---------------------------------------------------------------------- */
 
-static void
+static HM_LATER void
 close_classes(void)
 {
     struct hm_tcache *cache = hm_thread_cache;

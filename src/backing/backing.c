@@ -96,7 +96,7 @@ hm_backing_may_open(struct hm_backing *backing)
 }
 
 /* Read anew what may have changed. */
-static void
+static HM_LATER void
 refresh_room(struct hm_backing *backing, size_t heap_bytes)
 {
     const struct hm_os *os = backing->os;
@@ -304,7 +304,7 @@ hm_backing_join(struct hm_backing *backing, uintptr_t addr, size_t len_bytes)
     return rc;
 }
 
-int
+HM_LATER int
 hm_backing_collapse(struct hm_backing *backing, uintptr_t addr, size_t len_bytes)
 {
     const struct hm_os *os = backing->os;

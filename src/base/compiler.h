@@ -17,6 +17,8 @@
 #define HM_NOINLINE __attribute__((noinline))
 #define HM_INLINE static inline __attribute__((always_inline))
 #define HM_COLD __attribute__((cold, noinline))
+/* A function that short programs do not run: it lies apart (src/cold.ld). */
+#define HM_LATER __attribute__((section(".text.later")))
 #define HM_NORETURN __attribute__((noreturn))
 #define HM_EXPORT __attribute__((visibility("default")))
 /* On a declaration: the object is found without a look at the global offset table. What is defined

@@ -111,7 +111,7 @@ hm_mixing_retire(struct hm_tcache *cache)
     cache->mixed = NULL;
 }
 
-void
+HM_LATER void
 hm_mixing_trim(struct hm_tcache *cache)
 {
     if (cache->mixed == NULL || !hm_mixed_is_idle(cache->mixed))
@@ -122,7 +122,7 @@ hm_mixing_trim(struct hm_tcache *cache)
 }
 
 /* Threads that the child does not have held it, or were about to take or free a block in it. */
-void
+HM_LATER void
 hm_mixing_after_fork(struct hm_pool *pool, const struct hm_tcache *self, struct hm_span *span)
 {
     bool is_held = self != NULL && self->mixed == span;

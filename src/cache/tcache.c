@@ -70,7 +70,7 @@ set_owner(struct hm_list *list, uintptr_t id)
         hm_store(&hm_container_of(link, struct hm_span, link)->owner, id);
 }
 
-void
+HM_LATER void
 hm_tcache_close(struct hm_tcache *cache, unsigned open_count, uintptr_t id)
 {
     if (id == 0)
@@ -480,7 +480,7 @@ hm_tcache_free_slow(struct hm_pool *pool, struct hm_tcache *cache, struct hm_spa
         hm_remote_watch(cache, span);
 }
 
-void
+HM_LATER void
 hm_tcache_trim(struct hm_tcache *cache)
 {
     hm_mixing_trim(cache);

@@ -320,7 +320,7 @@ forget_given(struct hm_tcache *self, struct hm_list *list)
     }
 }
 
-void
+HM_LATER void
 hm_pool_mend(struct hm_pool *pool)
 {
     for (unsigned i = 0; i < HM_CLASS_COUNT; i++) {
@@ -337,7 +337,7 @@ hm_pool_mend(struct hm_pool *pool)
     }
 }
 
-void
+HM_LATER void
 hm_pool_reclaim(struct hm_pool *pool)
 {
     struct hm_list *link = pool->heap->spans.next;
@@ -351,7 +351,7 @@ hm_pool_reclaim(struct hm_pool *pool)
     }
 }
 
-void
+HM_LATER void
 hm_pool_after_fork(struct hm_pool *pool, struct hm_tcache *self)
 {
     struct hm_list *link = pool->heap->spans.next;

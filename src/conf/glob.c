@@ -136,7 +136,7 @@ hm_glob_is_list(const char *list)
     }
 }
 
-bool
+HM_LATER bool
 hm_glob_list_has(const char *list, const char *path)
 {
     const char *slash = strrchr(path, '/');

@@ -171,7 +171,7 @@ hm_extent_add(struct hm_heap *heap, size_t region_count, unsigned node)
     return extent;
 }
 
-int
+HM_LATER int
 hm_extent_adopt(struct hm_heap *heap, uintptr_t addr, size_t len_bytes)
 {
     struct hm_extent *extent;
@@ -237,7 +237,7 @@ cut(struct hm_heap *heap, struct hm_extent *extent)
     return true;
 }
 
-bool
+HM_LATER bool
 hm_extent_trim(struct hm_heap *heap)
 {
     struct hm_extent **link = &heap->extents;

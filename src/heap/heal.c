@@ -296,7 +296,7 @@ attempt(struct hm_heap *heap, uint64_t now_ns)
     }
 }
 
-void
+HM_LATER void
 hm_heal_visit_slow(struct hm_heap *heap)
 {
     const struct hm_os *os = heap->os;
@@ -317,7 +317,7 @@ hm_heal_visit_slow(struct hm_heap *heap)
     hm_store(&heal->is_due, heal->next_ns != UINT64_MAX);
 }
 
-void
+HM_LATER void
 hm_heal_poll_slow(struct hm_heap *heap)
 {
     int saved_errno = errno;

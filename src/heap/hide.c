@@ -65,7 +65,7 @@ hm_hide_undo(struct hm_heap *heap, const struct hm_region *region)
     heap->hidden_count--;
 }
 
-void
+HM_LATER void
 hm_hide_forget(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx)
 {
     size_t end_idx = (extent->region_count + STRETCH_REGIONS - 1) / STRETCH_REGIONS;

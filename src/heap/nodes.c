@@ -162,7 +162,7 @@ hm_nodes_here_slow(struct hm_heap *heap)
     return HM_LIKELY(idx < nodes->count) ? idx : find_nearest(heap, id);
 }
 
-void
+HM_LATER void
 hm_nodes_place_slow(struct hm_heap *heap, uintptr_t addr, size_t len_bytes, unsigned node)
 {
     const struct hm_os *os = heap->os;

@@ -278,7 +278,7 @@ is_free(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size_t 
     return true;
 }
 
-bool
+HM_LATER bool
 hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t end_addr,
                 size_t more_pages)
 {
@@ -362,7 +362,7 @@ hm_pheap_give(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
     hm_heal_visit(heap);
 }
 
-void
+HM_LATER void
 hm_pheap_vacate(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, size_t len_pages)
 {
     heap->used_pages -= len_pages;

@@ -349,7 +349,7 @@ split_list(struct hm_heap *heap, struct hm_region *region, size_t *inout_count, 
 
 /* Split huge pages, those with the longest free runs first, at most so many. Returns the number of
  * pages given back. */
-static size_t
+static HM_LATER size_t
 split_sparse(struct hm_heap *heap, size_t max_count)
 {
     size_t min_pages = heap->region_pages / SPLIT_SHARE;
@@ -393,7 +393,7 @@ split_idle(struct hm_heap *heap, uint64_t now_ns)
 }
 
 /* Where no huge page was worth it, the next search waits until as much more is free as one has. */
-void
+HM_LATER void
 hm_purge_abandoned(struct hm_heap *heap)
 {
     size_t free_pages = heap->huge_free_pages;
@@ -417,7 +417,7 @@ epoch_ns(const struct hm_heap *heap)
     return (uint64_t)heap->backing.conf->purge_delay_ms * 1000000u;
 }
 
-bool
+HM_LATER bool
 hm_purge_tick(struct hm_heap *heap)
 {
     const struct hm_os *os = heap->os;
@@ -461,7 +461,7 @@ hm_purge_visit(struct hm_heap *heap)
     return true;
 }
 
-size_t
+HM_LATER size_t
 hm_purge_spare_pages(const struct hm_heap *heap)
 {
     size_t keep_count = keep_limit(heap);
@@ -484,7 +484,7 @@ hm_purge_emptied(struct hm_heap *heap, size_t emptied_count)
     (void)close_oldest(heap, keep_count);
 }
 
-size_t
+HM_LATER size_t
 hm_purge_all(struct hm_heap *heap)
 {
     size_t given_bytes;

@@ -67,7 +67,7 @@ hm_rejoin_promoted(struct hm_heap *heap, struct hm_mapped *note)
 }
 
 /* A handler may fork in the middle of anything here: only words are set. */
-void
+HM_LATER void
 hm_rejoin_forking(struct hm_heap *heap)
 {
     struct hm_heal *heal = &heap->heal;
@@ -178,7 +178,7 @@ join(struct hm_heap *heap, uintptr_t addr, uint64_t now_ns)
     return outcome;
 }
 
-enum hm_heal_outcome
+HM_LATER enum hm_heal_outcome
 hm_rejoin_next(struct hm_heap *heap, uint64_t now_ns)
 {
     struct hm_heal *heal = &heap->heal;

@@ -86,7 +86,7 @@ has_memory(const char *list, size_t len_bytes)
 
 /* A line such as "4:memory:/a/b" or "0::/a/b". Where both versions are mounted, memory belongs to
  * version 1 if it is named there. */
-static void
+static HM_LATER void
 membership_line(void *arg, const char *line)
 {
     struct group *group = arg;
@@ -141,7 +141,7 @@ read_value(struct group *group, const char *name)
     return value < NO_LIMIT_BYTES ? value : NO_LIMIT_BYTES;
 }
 
-static void
+static HM_LATER void
 stat_line(void *arg, const char *line)
 {
     struct group *group = arg;
@@ -190,7 +190,7 @@ look_at(struct group *group, struct hm_room *inout_room)
 
 /* --- for the table ---------------------------------------------------------------------------- */
 
-int
+HM_LATER int
 hm_os_room_under(const char *root, struct hm_room *out_room)
 {
     struct group group = { .files = NULL, .root = root };

@@ -114,7 +114,7 @@ pick_nearest(const char *distances, const struct hm_node_mask *online,
     return least != UINT32_MAX ? 0 : -ENOENT;
 }
 
-int
+HM_LATER int
 hm_os_nearest_under(const char *root, unsigned node, const struct hm_node_mask *mask,
                     unsigned *out_node)
 {

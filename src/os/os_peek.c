@@ -86,7 +86,7 @@ struct maps_walk {
     bool is_over; /* the line for `from` was not, or there was none */
 };
 
-static void
+static HM_LATER void
 maps_line(struct maps_walk *walk, const char *line)
 {
     char *text;
@@ -142,7 +142,7 @@ walk_maps(int fd, struct maps_walk *walk)
     return 0;
 }
 
-int
+HM_LATER int
 hm_os_is_heap_like(uintptr_t from, uintptr_t to, bool *out_is_heap_like)
 {
     struct maps_walk walk = { .from = from, .to = to };

@@ -434,7 +434,7 @@ resize_pages(struct hm_heap *heap, struct hm_span *span, size_t len_pages, struc
            || carry_run(heap, span, new_bytes, out_rest);
 }
 
-void
+HM_LATER void
 hm_large_give_rest(struct hm_heap *heap, const struct hm_rest *rest)
 {
     hm_lock_take(&heap->lock);
@@ -446,7 +446,7 @@ hm_large_give_rest(struct hm_heap *heap, const struct hm_rest *rest)
     hm_lock_give(&heap->lock);
 }
 
-void *
+HM_LATER void *
 hm_large_resize(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t size_bytes,
                 struct hm_rest *out_rest)
 {
@@ -483,7 +483,7 @@ hm_large_must_stay(const struct hm_heap *heap, const struct hm_span *span, size_
                    && hm_cutoff_is_direct(&heap->cutoff, size_bytes, MALLOC_ALIGN_BYTES)));
 }
 
-void
+HM_LATER void
 hm_large_replace(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, uintptr_t new_addr,
                  size_t size_bytes)
 {

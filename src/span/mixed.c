@@ -174,7 +174,7 @@ mark_freed(const struct hm_span *span, unsigned idx)
     ((struct hm_slot *)addr)->mark = mark_of(addr);
 }
 
-bool
+HM_LATER bool
 hm_mixed_mend(struct hm_span *span, bool is_held)
 {
     uint32_t used_count = 0;

@@ -88,7 +88,7 @@ hm_span_live_count(struct hm_span *span)
     return live_count < carved ? (uint32_t)live_count : carved;
 }
 
-void
+HM_LATER void
 hm_span_damaged(const struct hm_span *span, uintptr_t addr, const char *call)
 {
     char what[64];
@@ -201,7 +201,7 @@ hm_span_mark(struct hm_span *span, unsigned word_idx, uint64_t word)
 }
 
 /* The kernel copied the pagemap at yet another moment, so it is told again. */
-void
+HM_LATER void
 hm_span_mend(struct hm_span *span, struct hm_heap *heap)
 {
     if (!span->is_torn)
@@ -260,7 +260,7 @@ put_place_mixed(struct hm_fmt *out, uintptr_t addr, uintptr_t start, size_t size
         hm_fmt_str(out, "no live block starts there; pass what malloc returned");
 }
 
-void
+HM_LATER void
 hm_span_misuse(struct hm_span *span, uintptr_t addr, const char *call)
 {
     char what[64];
