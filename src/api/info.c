@@ -102,7 +102,7 @@ HM_EXPORT void
 malloc_stats(void)
 {
     struct hm_stats stats;
-    char buf[256];
+    char buf[128];
     struct hm_fmt out = hm_fmt_init(buf, sizeof(buf), STDERR_FILENO);
 
     if (!read_stats(true, &stats))

@@ -17,7 +17,7 @@
 #include "api/process.h"
 #include "api/sized.h"
 #include "cache/mixing.h"
-#include "span/large.h"
+#include "span/realloc.h"
 
 #define ALIGN_MIN_BYTES ((size_t)16)
 
@@ -193,7 +193,7 @@ free_slow(uintptr_t addr, struct hm_span *span)
 static HM_NOINLINE void
 free_far(uintptr_t addr)
 {
-    struct hm_span *span = hm_pagemap_get_far(&hm_process.heap.pagemap, addr);
+    struct hm_span *span = hm_pagemap_get_far(&hm_process.pagemap, addr);
 
     if (HM_UNLIKELY(span == NULL) || HM_UNLIKELY(hm_load(&span->owner) != hm_thread_id())
         || HM_UNLIKELY(!hm_tcache_free(span, addr)))
@@ -219,7 +219,7 @@ free(void *ptr)
 {
     uintptr_t addr = (uintptr_t)ptr;
 
-    free_near(addr, hm_pagemap_get_near(&hm_process.heap.pagemap, addr));
+    free_near(addr, hm_pagemap_get_near(&hm_process.pagemap, addr));
 }
 
 /* Most of these are of a class with wide steps. */
@@ -245,7 +245,7 @@ void
 hm_free_sized(void *ptr, size_t size_bytes)
 {
     uintptr_t addr = (uintptr_t)ptr;
-    struct hm_span *span = hm_pagemap_get_near(&hm_process.heap.pagemap, addr);
+    struct hm_span *span = hm_pagemap_get_near(&hm_process.pagemap, addr);
 
     if (HM_UNLIKELY(span == NULL))
         free_checked_far(ptr, size_bytes);
@@ -293,7 +293,7 @@ calloc(size_t nmemb, size_t size)
 static struct hm_span *
 span_of(uintptr_t addr, const char *call)
 {
-    struct hm_span *span = hm_pagemap_get(&hm_process.heap.pagemap, addr);
+    struct hm_span *span = hm_pagemap_get(&hm_process.pagemap, addr);
 
     if (span != NULL && !hm_span_has_block(span, addr))
         hm_span_misuse(span, addr, call);
@@ -342,31 +342,6 @@ realloc_foreign(uintptr_t addr, size_t size)
     return mem != NULL ? mem : (void *)addr;
 }
 
-/* A large block that has to remain what it is, direct or not, on new pages. NULL if it cannot grow
- * for want of memory; if it is to shrink, it stays as it is. */
-static void *
-move_large(struct hm_span *span, void *ptr, size_t new_bytes)
-{
-    size_t old_bytes = span->slot_bytes;
-    size_t step_bytes = new_bytes > old_bytes ? new_bytes - old_bytes : 0;
-    void *mem = hm_large_obtain(&hm_process.heap, new_bytes, step_bytes);
-
-    if (mem == NULL)
-        return new_bytes <= old_bytes ? ptr : NULL;
-    memcpy(mem, ptr, old_bytes < new_bytes ? old_bytes : new_bytes);
-    hm_large_replace(&hm_process.heap, span, (uintptr_t)ptr, (uintptr_t)mem, new_bytes);
-    return mem;
-}
-
-/* Whether a block in a slot may stay there. One that shrinks never becomes direct. */
-static bool
-fits_slot(size_t room_bytes, size_t size_bytes)
-{
-    return size_bytes <= room_bytes
-           && (size_bytes >= room_bytes / 2 || hm_class_of(size_bytes) == hm_class_of(room_bytes)
-               || hm_cutoff_is_direct(&hm_process.heap.cutoff, size_bytes, ALIGN_MIN_BYTES));
-}
-
 /* Stays in place while the new size needs at least half of the room that the block has, or nothing
  * smaller is to be had. */
 HM_EXPORT void *
@@ -375,6 +350,7 @@ realloc(void *ptr, size_t size)
     uintptr_t addr = (uintptr_t)ptr;
     struct hm_span *span;
     size_t room_bytes;
+    void *mem;
 
     if (ptr == NULL)
         return malloc(size);
@@ -387,25 +363,10 @@ realloc(void *ptr, size_t size)
         return realloc_foreign(addr, size);
     room_bytes = hm_span_room(span, addr);
     if (!hm_span_is_large(span)) {
-        if (fits_slot(room_bytes, size))
+        if (hm_realloc_fits_slot(&hm_process.heap, room_bytes, size))
             return ptr;
-    } else {
-        int saved_errno = errno;
-        struct hm_rest rest;
-        void *mem = hm_large_resize(&hm_process.heap, span, addr, size, &rest);
-
-        if (rest.len_bytes > 0) {
-            memcpy((void *)rest.to_addr, (const void *)rest.from_addr, rest.len_bytes);
-            hm_large_give_rest(&hm_process.heap, &rest);
-        }
-        if (mem == NULL && hm_large_must_stay(&hm_process.heap, span, size)) {
-            mem = move_large(span, ptr, size);
-            if (mem == NULL)
-                return no_memory();
-        }
-        errno = saved_errno;
-        if (mem != NULL)
-            return mem;
+    } else if (hm_realloc_large(&hm_process.heap, span, ptr, size, &mem)) {
+        return mem != NULL ? mem : no_memory();
     }
     return move_block(span, ptr, room_bytes, size);
 }

@@ -49,7 +49,9 @@ start_locked(void)
     hm_os_probe(&machine);
     hm_conf_defaults(&hm_process.conf);
     hm_process.conf.is_late = hm_process.is_loaded;
-    if (hm_heap_init(&hm_process.heap, &hm_os_real, &hm_process.conf, &machine.geom) != 0)
+    if (hm_heap_init(&hm_process.heap, &hm_process.pagemap, &hm_os_real, &hm_process.conf,
+                     &machine.geom)
+        != 0)
         return false;
     hm_pool_init(&hm_process.pool, &hm_process.heap);
     /* release: pairs with the acquire in hm_process_start */
@@ -150,6 +152,57 @@ read_options(void)
     }
 }
 
+/* --- fork ------------------------------------------------------------------------------------- */
+
+static bool
+fork_has_pool(void)
+{
+    return hm_backing_has_pool(&hm_process.heap.backing) && hm_process.conf.fork == HM_FORK_SAFE;
+}
+
+/* There is one heap, and it stays. */
+static void
+fork_hold(void)
+{
+}
+
+static bool
+fork_next(struct hm_fork_heap *inout)
+{
+    bool is_first = inout->heap == NULL;
+
+    inout->heap = &hm_process.heap;
+    return is_first;
+}
+
+static void
+fork_settle(const struct hm_fork_heap *at)
+{
+    (void)at;
+    hm_pool_after_fork(&hm_process.pool, hm_thread_cache != EMPTY ? hm_thread_cache : NULL);
+}
+
+static void
+fork_release(bool is_child, bool is_interrupted)
+{
+    if (!is_child)
+        return;
+    if (!hm_lock_is_mine(&hm_process.lock))
+        hm_lock_reset(&hm_process.lock);
+    if (!is_interrupted)
+        hm_purger_start();
+}
+
+static const struct hm_fork_ops fork_ops = {
+    .has_pool = fork_has_pool,
+    .hold = fork_hold,
+    .next = fork_next,
+    .settle = fork_settle,
+    .release = fork_release,
+};
+
+/* --- configuration ---------------------------------------------------------------------------- */
+
 /* What needs a libc that is up: taken once, by the first request after libc has set the
  * environment. The process has one thread yet, since starting another allocates. */
 static void
@@ -171,7 +224,7 @@ configure(void)
     hm_lock_give(&hm_process.lock);
     if (is_first) {
         read_options();
-        hm_fork_watch();
+        hm_fork_watch(&fork_ops);
     }
     if (hm_thread_cache != EMPTY)
         watch_thread(hm_thread_cache);
@@ -187,12 +240,16 @@ hm_process_configure(void)
 }
 
 /* Whether the heap shall start before there is a request: because of what the program may do until
- * then to its descriptors, or because files can be opened now and nobody knows whether later. */
+ * then to its descriptors, or because files can be opened now and nobody knows whether later, or
+ * because of its handlers for fork, which with hugetlb pages must be the first that are set. */
 static bool
 is_in_a_hurry(void)
 {
+    const char *backing = secure_getenv("HUMA_BACKING");
+
     return hm_load(&hm_process.is_started) || secure_getenv("HUMA_STATS") != NULL
-           || secure_getenv("HUMA_PURGE_THREAD") != NULL || hm_os_filters(NULL) == HM_FILTERS_OPEN;
+           || secure_getenv("HUMA_PURGE_THREAD") != NULL || hm_os_filters(NULL) == HM_FILTERS_OPEN
+           || (backing != NULL && strstr(backing, "hugetlb") != NULL);
 }
 
 __attribute__((constructor)) static void

@@ -11,6 +11,7 @@
 #define HM_OPERATOR_COUNT 20 /* of new and delete in C++20 */
 
 struct hm_process {
+    struct hm_pagemap pagemap; /* first, for the shortest way from free() */
     struct hm_heap heap;
     struct hm_pool pool;
     struct hm_conf conf;       /* written once by configure() */
@@ -18,7 +19,6 @@ struct hm_process {
     bool is_loaded;            /* the constructor has run; written there */
     bool is_started;           /* atomic */
     bool is_configured;        /* atomic */
-    bool was_threaded;         /* when fork() was called last; heap.lock */
     bool has_key;              /* exit_key is valid; atomic */
     unsigned exit_key;         /* pthread key whose destructor retires a thread's cache */
     size_t small_end_bytes;    /* requests from here on may be direct, or are for no size class */

@@ -32,7 +32,7 @@ void hm_sized_check(const struct hm_span *span, uintptr_t addr, size_t size_byte
 HM_INLINE void
 hm_sized_look(void *ptr, size_t size_bytes, size_t align_bytes, bool may_be_resized)
 {
-    const struct hm_span *span = hm_pagemap_get(&hm_process.heap.pagemap, (uintptr_t)ptr);
+    const struct hm_span *span = hm_pagemap_get(&hm_process.pagemap, (uintptr_t)ptr);
 
     if (HM_LIKELY(span != NULL))
         hm_sized_check(span, (uintptr_t)ptr, size_bytes, align_bytes, may_be_resized);

@@ -10,7 +10,8 @@
 typedef int (*obtain_fn)(struct hm_backing *backing, struct hm_range *inout_range,
                          enum hm_reason *out_reason);
 
-static const obtain_fn obtain_fns[HM_BACKING_KINDS] = {
+/* A pool is asked in front of them. */
+static const obtain_fn obtain_fns[HM_BACKING_KINDS + 1] = {
     [HM_BACKING_THP] = hm_thp_obtain,
     [HM_BACKING_MTHP] = hm_mthp_obtain,
     [HM_BACKING_4K] = hm_base4k_obtain,
@@ -28,7 +29,9 @@ say_reason(const struct hm_backing *backing, enum hm_reason reason, const struct
     if (reason == HM_REASON_HEAP_SMALL || !(backing->conf->verbose || is_required))
         return;
     out = hm_fmt_init(buf, sizeof(buf), 2);
-    hm_fmt_str(&out, "huma: no huge pages: ");
+    hm_fmt_str(&out, "huma: fell back (");
+    hm_fmt_str(&out, hm_reason_code(reason));
+    hm_fmt_str(&out, "): ");
     hm_fmt_str(&out, hm_reason_sentence(reason));
     if (limit != NULL && limit->path[0] != '\0') {
         hm_fmt_str(&out, " (");
@@ -51,6 +54,7 @@ hm_backing_count(struct hm_backing *backing, enum hm_reason reason, size_t len_b
 
     if (reason == HM_REASON_NONE)
         return;
+    backing->last_reason = (uint8_t)reason;
     if (backing->reason_count[reason]++ == 0)
         say_reason(backing, reason, limit);
     backing->reason_count[reason] += len_bytes > region_bytes ? len_bytes / region_bytes - 1 : 0;
@@ -173,6 +177,8 @@ hm_backing_init(struct hm_backing *backing, const struct hm_os *os, const struct
      * already, it is later. */
     if (backing->filters == HM_FILTERS_OPEN && !conf->is_late) {
         backing->thp_mode = os->thp_mode(os->ctx);
+        if (hm_chain_has(&conf->backing, HM_BACKING_MTHP))
+            backing->mthp_mode = os->has_mthp(os->ctx) ? HM_MTHP_ON : HM_MTHP_OFF;
         read_room(backing, os->now_ns(os->ctx), 0);
     }
 }
@@ -247,37 +253,93 @@ hm_backing_commit(struct hm_backing *backing, const struct hm_range *range)
     return rc;
 }
 
+/* Where the chain has a kind; its end if it has not. */
+static unsigned
+place_of(const struct hm_backing *backing, enum hm_backing_kind kind)
+{
+    const struct hm_chain *chain = &backing->conf->backing;
+    unsigned i = 0;
+
+    while (i < chain->kind_count && chain->kind[i] != kind)
+        i++;
+    return i;
+}
+
+/* From a pool, if there is one at these places of the chain. */
+static bool
+obtain_pool(struct hm_backing *backing, struct hm_range *inout_range, size_t heap_bytes,
+            struct hm_places places)
+{
+    return hm_backing_has_pool(backing)
+           && hm_hugetlb_obtain(backing, inout_range, heap_bytes, places) == 0;
+}
+
+/* As picked, or what stands behind that if it cannot be had. Returns the kind, or HM_BACKING_KINDS
+ * if there is none. */
+static enum hm_backing_kind
+obtain_picked(struct hm_backing *backing, struct hm_range *inout_range, size_t heap_bytes,
+              enum hm_backing_kind kind)
+{
+    struct hm_places behind = { place_of(backing, kind) + 1, place_of(backing, HM_BACKING_4K) };
+    enum hm_reason reason = HM_REASON_NONE;
+    bool is_on_pool;
+
+    if (obtain_fns[kind] == NULL)
+        return HM_BACKING_KINDS;
+    if (obtain_fns[kind](backing, inout_range, &reason) == 0)
+        return kind;
+    if (kind == HM_BACKING_4K)
+        return HM_BACKING_KINDS;
+    is_on_pool = obtain_pool(backing, inout_range, heap_bytes, behind);
+    hm_backing_count(backing, reason, inout_range->len_bytes, NULL);
+    if (is_on_pool)
+        return HM_BACKING_HUGETLB;
+    if (hm_chain_has(&backing->conf->backing, HM_BACKING_4K)
+        && hm_base4k_obtain(backing, inout_range, &reason) == 0)
+        return HM_BACKING_4K;
+    return HM_BACKING_KINDS;
+}
+
+/* A heap that is still small is on base pages, unless the pool stands first: its pages are there to
+ * be used. See docs/decisions/0041. */
+static bool
+is_pool_early(const struct hm_backing *backing, enum hm_reason reason)
+{
+    return reason != HM_REASON_HEAP_SMALL || backing->conf->backing.kind[0] == HM_BACKING_HUGETLB;
+}
+
+/* Hugetlb pages stay by themselves. Nothing was touched yet. */
+static bool
+lock(struct hm_backing *backing, const struct hm_range *range, enum hm_backing_kind kind)
+{
+    const struct hm_os *os = backing->os;
+
+    if (!backing->conf->is_locked || kind == HM_BACKING_HUGETLB
+        || os->advise(os->ctx, range->addr, range->len_bytes, HM_ADVICE_LOCK) == 0)
+        return true;
+    hm_backing_count(backing, HM_REASON_LOCK_LIMIT, range->len_bytes, NULL);
+    return false;
+}
+
 int
 hm_backing_obtain(struct hm_backing *backing, struct hm_range *inout_range, size_t heap_bytes,
                   enum hm_backing_kind *out_kind)
 {
     struct hm_pick pick
         = pick_for(backing, inout_range->len_bytes, !inout_range->is_regions, heap_bytes);
-    enum hm_reason reason = HM_REASON_NONE;
-    int rc;
+    struct hm_places before = { 0, place_of(backing, pick.kind) };
 
-    if (hm_backing_has_pool(backing)
-        && hm_hugetlb_obtain(backing, inout_range, heap_bytes, pick.kind) == 0) {
-        spend_room(backing, inout_range->len_bytes);
+    if (is_pool_early(backing, pick.reason)
+        && obtain_pool(backing, inout_range, heap_bytes, before)) {
         *out_kind = HM_BACKING_HUGETLB;
-        return 0;
+    } else {
+        hm_backing_count(backing, pick.reason, inout_range->len_bytes, NULL);
+        *out_kind = obtain_picked(backing, inout_range, heap_bytes, pick.kind);
     }
-    hm_backing_count(backing, pick.reason, inout_range->len_bytes, NULL);
-    if (pick.kind == HM_BACKING_KINDS)
-        return -ENOMEM;
-    rc = obtain_fns[pick.kind](backing, inout_range, &reason);
-    if (rc != 0 && pick.kind != HM_BACKING_4K) {
-        hm_backing_count(backing, reason, inout_range->len_bytes, NULL);
-        if (!hm_chain_has(&backing->conf->backing, HM_BACKING_4K))
-            return -ENOMEM;
-        pick.kind = HM_BACKING_4K;
-        rc = hm_base4k_obtain(backing, inout_range, &reason);
-    }
-    if (rc != 0)
+    if (*out_kind == HM_BACKING_KINDS || !lock(backing, inout_range, *out_kind))
         return -ENOMEM;
     spend_room(backing, inout_range->len_bytes);
-    backing->has_huge |= pick.kind == HM_BACKING_THP && has_huge_regions(backing);
-    *out_kind = pick.kind;
+    backing->has_huge |= *out_kind == HM_BACKING_THP && has_huge_regions(backing);
     return 0;
 }
 

@@ -29,6 +29,7 @@ struct hm_backing {
     enum hm_thp_mode thp_mode;              /* UNKNOWN before huge pages are wanted; then const */
     enum hm_mthp_mode mthp_mode;            /* UNKNOWN until smaller ones are; then const */
     uint64_t reason_count[HM_REASON_COUNT]; /* fallbacks, in regions */
+    uint8_t last_reason;                    /* enum hm_reason, of the latest fallback or failure */
     bool has_huge;   /* regions that are huge pages were asked for at least once */
     bool is_crowded; /* vm.max_map_count was met: mappings are scarce */
 

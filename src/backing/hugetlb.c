@@ -106,9 +106,9 @@ refuse(struct hm_backing *backing, struct hm_pool_state *pool, enum hm_reason re
  * be refused. */
 static bool
 may_ask(const struct hm_backing *backing, const struct hm_pool_state *pool, unsigned node,
-        enum hm_backing_kind next)
+        bool is_last)
 {
-    if (next == HM_BACKING_KINDS)
+    if (is_last)
         return pool->retry_ns != UINT64_MAX;
     return (pool->short_nodes >> node & 1) == 0
            || backing->os->now_ns(backing->os->ctx) >= pool->retry_ns;
@@ -149,19 +149,21 @@ take(struct hm_backing *backing, struct hm_pool_state *pool, struct hm_range *in
      unsigned page_shift, struct hm_shortage *out_limit)
 {
     const struct hm_os *os = backing->os;
-    size_t region_bytes = hm_region_bytes(&backing->geom);
+    size_t unit_bytes = hm_region_bytes(&backing->geom);
     struct refusal refusal = { .step = HM_POOL_KERNEL };
     struct hm_pool_range *range = &refusal.range;
 
     *range = (struct hm_pool_range){ inout_range->addr, inout_range->len_bytes, page_shift,
                                      inout_range->is_placed };
-    if (range->len_bytes > BATCH_REGIONS * region_bytes)
-        range->len_bytes = BATCH_REGIONS * region_bytes;
+    if (page_shift > backing->geom.region_shift)
+        unit_bytes = (size_t)1 << page_shift;
+    else if (range->len_bytes > BATCH_REGIONS * unit_bytes)
+        range->len_bytes = BATCH_REGIONS * unit_bytes;
     for (;;) {
         refusal.rc = os->pool_map(os->ctx, range, &refusal.step);
-        if (refusal.rc == 0 || range->len_bytes == region_bytes || refusal.step == HM_POOL_KERNEL)
+        if (refusal.rc == 0 || range->len_bytes == unit_bytes || refusal.step == HM_POOL_KERNEL)
             break;
-        range->len_bytes = hm_align_down(range->len_bytes / 2, region_bytes);
+        range->len_bytes = hm_align_down(range->len_bytes / 2, unit_bytes);
     }
     if (refusal.rc == 0) {
         inout_range->len_bytes = range->len_bytes;
@@ -174,8 +176,8 @@ take(struct hm_backing *backing, struct hm_pool_state *pool, struct hm_range *in
 
 /* From one place of the chain. Returns HM_REASON_NONE if regions were served. */
 static enum hm_reason
-ask(struct hm_backing *backing, unsigned idx, struct hm_range *inout_range,
-    enum hm_backing_kind next, struct hm_shortage *out_limit)
+ask(struct hm_backing *backing, unsigned idx, struct hm_range *inout_range, bool is_last,
+    struct hm_shortage *out_limit)
 {
     struct hm_pool_state *pool = &backing->pools[idx];
     unsigned page_shift = page_shift_of(backing, idx);
@@ -184,37 +186,109 @@ ask(struct hm_backing *backing, unsigned idx, struct hm_range *inout_range,
         return HM_REASON_POOL_ALIGN;
     if (page_shift == 0)
         return HM_REASON_POOL_SIZE;
+    /* Such pages were asked for before, if the heap is large enough. */
     if (page_shift > backing->geom.region_shift)
-        return HM_REASON_POOL_LARGE;
-    if (may_ask(backing, pool, inout_range->node, next)
+        return pool->wait_ns != 0 ? (enum hm_reason)pool->why : HM_REASON_POOL_LARGE;
+    if (may_ask(backing, pool, inout_range->node, is_last)
         && take(backing, pool, inout_range, page_shift, out_limit) == 0)
         return HM_REASON_NONE;
     return (enum hm_reason)pool->why;
 }
 
+/* The rest of a request, which another pool served in part, comes again. */
+static void
+uncount(struct hm_backing *backing, const uint8_t *reasons, unsigned reason_count,
+        size_t rest_bytes)
+{
+    for (unsigned i = 0; i < reason_count; i++)
+        backing->reason_count[reasons[i]] -= rest_bytes >> backing->geom.region_shift;
+}
+
 int
 hm_hugetlb_obtain(struct hm_backing *backing, struct hm_range *inout_range, size_t heap_bytes,
-                  enum hm_backing_kind next)
+                  struct hm_places places)
 {
     const struct hm_chain *chain = &backing->conf->backing;
+    bool is_last = places.end == chain->kind_count;
+    size_t asked_bytes = inout_range->len_bytes;
     struct hm_range range = *inout_range;
+    uint8_t reasons[HM_CHAIN_MAX];
+    unsigned reason_count = 0;
 
     range.len_bytes = affordable_bytes(backing, range.len_bytes, heap_bytes);
-    for (unsigned i = 0; i < chain->kind_count && chain->kind[i] != next; i++) {
+    for (unsigned i = places.first; i < places.end; i++) {
         struct hm_shortage limit = { .cause = HM_SHORTAGE_UNKNOWN };
         enum hm_reason reason = HM_REASON_POOL_MEMCG;
 
         if (chain->kind[i] != HM_BACKING_HUGETLB)
             continue;
         if (range.len_bytes > 0)
-            reason = ask(backing, i, &range, next, &limit);
+            reason = ask(backing, i, &range, is_last, &limit);
         if (reason == HM_REASON_NONE) {
             *inout_range = range;
+            uncount(backing, reasons, reason_count, asked_bytes - range.len_bytes);
             return 0;
         }
-        hm_backing_count(backing, reason, inout_range->len_bytes, &limit);
+        reasons[reason_count++] = (uint8_t)reason;
+        hm_backing_count(backing, reason, asked_bytes, &limit);
     }
     return -ENOMEM;
+}
+
+/* --- pages that hold several regions ---------------------------------------------------------- */
+
+unsigned
+hm_hugetlb_places(const struct hm_backing *backing)
+{
+    const struct hm_chain *chain = &backing->conf->backing;
+    unsigned count = 0;
+
+    while (count < chain->kind_count && chain->kind[count] == HM_BACKING_HUGETLB)
+        count++;
+    return count;
+}
+
+static bool
+is_giant(const struct hm_backing *backing, unsigned place)
+{
+    return page_shift_of(backing, place) > backing->geom.region_shift;
+}
+
+bool
+hm_hugetlb_needs_giants(const struct hm_backing *backing)
+{
+    const struct hm_chain *chain = &backing->conf->backing;
+
+    for (unsigned i = 0; i < chain->kind_count; i++)
+        if (chain->kind[i] != HM_BACKING_HUGETLB || !is_giant(backing, i))
+            return false;
+    return true;
+}
+
+unsigned
+hm_hugetlb_giant_shift(const struct hm_backing *backing, unsigned place, size_t heap_bytes)
+{
+    unsigned page_shift = page_shift_of(backing, place);
+
+    if (!is_giant(backing, place))
+        return 0;
+    if (heap_bytes >> page_shift == 0 && backing->conf->huge_start_bytes != 0
+        && !hm_hugetlb_needs_giants(backing))
+        return 0;
+    return page_shift;
+}
+
+int
+hm_hugetlb_obtain_page(struct hm_backing *backing, struct hm_range *range, size_t heap_bytes,
+                       unsigned place)
+{
+    struct hm_pool_state *pool = &backing->pools[place];
+    struct hm_shortage limit = { .cause = HM_SHORTAGE_UNKNOWN };
+
+    if (affordable_bytes(backing, range->len_bytes, heap_bytes) < range->len_bytes
+        || !may_ask(backing, pool, range->node, hm_hugetlb_needs_giants(backing)))
+        return -ENOMEM;
+    return take(backing, pool, range, page_shift_of(backing, place), &limit) == 0 ? 0 : -ENOMEM;
 }
 
 int

@@ -184,8 +184,8 @@ tell(struct hm_pool *pool, struct hm_span *span, uint64_t state)
         return;
     }
     /* The owner shall know of half of them at least: see hm_remote_watch. */
-    if ((count & (count - 1)) == 0 && hm_load(&span->owner) != 0)
-        hm_store(&span->owner, 0);
+    if ((count & (count - 1)) == 0 && hm_load(&span->owner) != HM_NOBODY)
+        hm_store(&span->owner, HM_NOBODY);
     if ((state & HM_REMOTE_PENDING) == 0 && (hidden == 0 || count >= hm_span_worth_count(span)))
         announce(pool, span, state);
 }

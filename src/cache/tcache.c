@@ -31,6 +31,10 @@
  * them, so that the others empty. */
 #define MANY_COUNT 64
 
+/* Of the spans that a reset has emptied, so much goes back for each new one: more than that takes,
+ * mostly, so that what is kept follows what is needed. */
+#define WAY_PAGES 32
+
 #define NONE ((struct hm_span *)(uintptr_t)&hm_span_none)
 
 const struct hm_span hm_span_none = {
@@ -202,6 +206,7 @@ get_span(struct hm_tcache *cache, unsigned class_idx)
     struct hm_span *span = hm_pool_adopt(cache->pool, cache, class_idx);
 
     if (span == NULL) {
+        hm_pool_make_way(cache->pool, WAY_PAGES);
         span = hm_span_create(cache->pool->heap, class_idx, cache->owned_count[class_idx]);
         if (span == NULL) {
             errno = ENOMEM;
@@ -476,7 +481,7 @@ hm_tcache_free_slow(struct hm_pool *pool, struct hm_tcache *cache, struct hm_spa
     hm_span_put(span, (struct hm_slot *)addr);
     if (hm_count_down(&span->alarm))
         hm_tcache_alarm(span);
-    else if (hm_load(&span->owner) == 0)
+    else if (hm_load(&span->owner) == HM_NOBODY)
         hm_remote_watch(cache, span);
 }
 

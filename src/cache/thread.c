@@ -48,6 +48,44 @@ hm_tcache_clear(struct hm_tcache *cache)
     cache->credit_bytes = 0;
 }
 
+/* Of a cache that is new, or was idle. heap->lock is held, or nobody else knows of the pool. */
+static void
+start(struct hm_pool *pool, struct hm_tcache *cache, uintptr_t id)
+{
+    hm_tcache_clear(cache);
+    cache->open_count = pool->open_count;
+    cache->id = id != 0 ? id : (uintptr_t)cache;
+    hm_store(&cache->is_dead, 0);
+}
+
+static void
+enlist(struct hm_pool *pool, struct hm_tcache *cache)
+{
+    cache->pool = pool;
+    cache->next = pool->caches;
+    pool->caches = cache;
+    pool->cache_count++;
+}
+
+void
+hm_tcache_enter(struct hm_pool *pool, struct hm_tcache *cache, uintptr_t id)
+{
+    cache->pending = NULL;
+    enlist(pool, cache);
+    start(pool, cache, id);
+}
+
+HM_LATER void
+hm_tcache_revive(struct hm_tcache *cache)
+{
+    struct hm_tcache **link = &cache->pool->idle;
+
+    while (*link != cache)
+        link = &(*link)->idle_next;
+    *link = cache->idle_next;
+    start(cache->pool, cache, cache->id);
+}
+
 struct hm_tcache *
 hm_tcache_acquire(struct hm_pool *pool, uintptr_t id)
 {
@@ -59,27 +97,35 @@ hm_tcache_acquire(struct hm_pool *pool, uintptr_t id)
         pool->idle = cache->idle_next;
     } else {
         cache = hm_meta_alloc(&pool->heap->meta, sizeof(*cache), HM_CACHE_LINE_BYTES);
-        if (cache != NULL) {
-            cache->pool = pool;
-            cache->next = pool->caches;
-            pool->caches = cache;
-            pool->cache_count++;
-        }
+        if (cache != NULL)
+            enlist(pool, cache);
     }
-    if (cache != NULL) {
-        hm_tcache_clear(cache);
-        cache->open_count = pool->open_count;
-        cache->id = id != 0 ? id : (uintptr_t)cache;
-        hm_store(&cache->is_dead, 0);
-    }
+    if (cache != NULL)
+        start(pool, cache, id);
     hm_lock_give(&pool->heap->lock);
     return cache;
+}
+
+/* Whether a reset left it so: no other orphan is without a block. */
+static bool
+is_clean(const struct hm_span *span)
+{
+    return hm_load(&span->carved) == 0;
+}
+
+/* It is on no list of orphans from now on. */
+static void
+count_off(struct hm_pool *pool, const struct hm_span *span)
+{
+    hm_store(&pool->orphan_count, pool->orphan_count - 1);
+    if (HM_UNLIKELY(is_clean(span)))
+        hm_store(&pool->clean_count, pool->clean_count - 1);
 }
 
 void
 hm_pool_drop_orphan(struct hm_pool *pool, struct hm_span *span)
 {
-    hm_store(&pool->orphan_count, pool->orphan_count - 1);
+    count_off(pool, span);
     hm_list_del(&span->link);
     hm_span_wipe(span);
     hm_span_destroy(pool->heap, span);
@@ -91,7 +137,7 @@ make_orphan(struct hm_pool *pool, struct hm_span *span)
 {
     uint64_t state;
 
-    hm_store(&span->owner, 0);
+    hm_store(&span->owner, HM_NOBODY);
     /* release: pairs with the acquire in announce (remote.c) */
     __atomic_store_n(&span->home, NULL, __ATOMIC_RELEASE);
     hm_span_unhide(span, 0);
@@ -174,7 +220,7 @@ adopt_locked(struct hm_pool *pool, struct hm_tcache *cache, unsigned class_idx)
 
     while ((span = find_orphan(pool, class_idx)) != NULL) {
         hm_list_del(&span->link);
-        hm_store(&pool->orphan_count, pool->orphan_count - 1);
+        count_off(pool, span);
         if ((hm_remote_hold(span) & HM_REMOTE_CLAIMED) != 0) {
             (void)hm_remote_unhold(span); /* who gives it back waits for the lock */
             continue;
@@ -291,7 +337,7 @@ static void
 finish_claimed(struct hm_pool *pool, struct hm_tcache *self, struct hm_span *span)
 {
     if (span->home == NULL && !hm_list_is_empty(&span->link))
-        hm_store(&pool->orphan_count, pool->orphan_count - 1);
+        count_off(pool, span);
     if (span->home == NULL || span->home == self) {
         if (self != NULL && span->home == self && !hm_list_is_empty(&span->link))
             self->owned_count[span->class_idx]--;
@@ -318,6 +364,51 @@ forget_given(struct hm_tcache *self, struct hm_list *list)
         self->owned_count[span->class_idx]--;
         hm_span_recycle(self->pool->heap, span);
     }
+}
+
+HM_LATER void
+hm_pool_reset(struct hm_pool *pool)
+{
+    struct hm_list *link = pool->heap->spans.next;
+
+    for (struct hm_tcache *cache = pool->caches; cache != NULL; cache = cache->next) {
+        hm_tcache_clear(cache);
+        cache->pending = NULL;
+    }
+    for (unsigned i = 0; i < HM_CLASS_COUNT; i++)
+        hm_list_init(&pool->orphans[i]);
+    pool->orphan_count = 0;
+    for (; link != &pool->heap->spans; link = link->next) {
+        struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
+
+        if (span->kind != HM_SPAN_SLOTS)
+            continue;
+        hm_span_reset(pool->heap, span);
+        hm_list_add_last(&pool->orphans[span->class_idx], &span->link);
+        pool->orphan_count++;
+    }
+    pool->clean_count = pool->orphan_count;
+}
+
+HM_LATER void
+hm_pool_make_way(struct hm_pool *pool, size_t len_pages)
+{
+    if (hm_load(&pool->clean_count) == 0)
+        return;
+    hm_lock_take(&pool->heap->lock);
+    for (unsigned i = 0; i < HM_CLASS_COUNT && len_pages > 0; i++) {
+        struct hm_list *orphans = &pool->orphans[i];
+
+        while (len_pages > 0 && !hm_list_is_empty(orphans)) {
+            struct hm_span *span = hm_container_of(orphans->prev, struct hm_span, link);
+
+            if (!is_clean(span))
+                break;
+            len_pages -= span->len_pages < len_pages ? span->len_pages : len_pages;
+            hm_pool_drop_orphan(pool, span);
+        }
+    }
+    hm_lock_give(&pool->heap->lock);
 }
 
 HM_LATER void

@@ -96,8 +96,8 @@ add_backing(const char *text, size_t len_bytes, struct hm_chain *inout_chain)
     return true;
 }
 
-static bool
-parse_backing(const char *text, struct hm_chain *out_chain)
+bool
+hm_chain_parse(const char *text, struct hm_chain *out_chain)
 {
     struct hm_chain chain = { .kind_count = 0 };
 
@@ -196,6 +196,9 @@ parse_fork(const char *text, enum hm_fork *out_fork)
 void
 hm_conf_defaults(struct hm_conf *out_conf)
 {
+    out_conf->name = "huma heap";
+    out_conf->limit_bytes = SIZE_MAX;
+    out_conf->is_locked = false;
     out_conf->is_passed_over = false;
     out_conf->is_late = false;
 #define HM_OPTION(field, name, parser, fallback, values, help)                                     \

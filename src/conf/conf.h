@@ -40,7 +40,7 @@ enum hm_fork {
 };
 
 /* An ordered list of backings without repetition; hugetlb may be there with several sizes. */
-#define HM_CHAIN_MAX 6
+#define HM_CHAIN_MAX 8
 
 struct hm_chain {
     uint8_t kind[HM_CHAIN_MAX];       /* enum hm_backing_kind */
@@ -50,6 +50,9 @@ struct hm_chain {
 };
 
 struct hm_conf {
+    const char *name;   /* of its memory in /proc/PID/maps */
+    size_t limit_bytes; /* of pages in use; SIZE_MAX: none. Not from the environment */
+    bool is_locked;     /* pages that were touched stay in memory. Not from the environment */
     struct hm_chain backing;
     bool is_passed_over; /* HUMA_ONLY does not mean this executable */
     bool is_late;        /* the heap starts when the program runs already */
@@ -74,6 +77,9 @@ void hm_conf_defaults(struct hm_conf *out_conf);
  * values are reported to descriptor `err_fd`, one line each, and leave the default in place.
  * Returns the number of wrong values. */
 unsigned hm_conf_read(struct hm_conf *out_conf, hm_getenv_fn getenv_fn, int err_fd);
+
+/* A chain as HUMA_BACKING spells it. Returns false, and nothing changed, if `text` is none. */
+bool hm_chain_parse(const char *text, struct hm_chain *out_chain);
 
 /* Obey HUMA_ONLY in the executable with this absolute path; "" if that is not known. */
 void hm_conf_select(struct hm_conf *inout_conf, const char *exe_path);

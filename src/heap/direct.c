@@ -31,6 +31,8 @@ hm_direct_fit_bytes(const struct hm_heap *heap, size_t len_bytes, size_t step_by
     size_t whole_bytes = hm_align_up(len_bytes, hm_region_bytes(&heap->geom));
     size_t spare_bytes = len_bytes / TAIL_SHARE;
 
+    if (hm_heap_is_limited(heap))
+        return len_bytes;
     if (spare_bytes < step_bytes)
         spare_bytes = step_bytes;
     return whole_bytes - len_bytes <= spare_bytes ? whole_bytes : len_bytes;
@@ -66,7 +68,7 @@ map_once(struct hm_heap *heap, size_t len_bytes, size_t align_bytes, struct hm_m
     range = (struct hm_range){ .addr = map.addr,
                                .len_bytes = len_bytes,
                                .advised = HM_BACKING_KINDS };
-    if (hm_pagemap_prepare(&heap->pagemap, &heap->meta, map.addr, 1) != 0
+    if (hm_pagemap_prepare(heap->pagemap, map.addr, 1) != 0
         || hm_backing_obtain(&heap->backing, &range, hm_heap_bytes(heap) + len_bytes, &map.kind)
                != 0) {
         (void)os->unmap(os->ctx, map.addr, len_bytes);
@@ -116,6 +118,8 @@ hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
     struct hm_mapping map;
     int rc;
 
+    if (len_bytes > hm_heap_left_bytes(heap))
+        return -ENOMEM;
     if (align_bytes < hm_region_bytes(&heap->geom))
         align_bytes = hm_region_bytes(&heap->geom);
     rc = map_once(heap, len_bytes, align_bytes, &map);
@@ -123,7 +127,7 @@ hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
         rc = map_once(heap, len_bytes, align_bytes, &map);
     if (rc != 0)
         return -ENOMEM;
-    heap->os->name(heap->os->ctx, map.addr, len_bytes, "huma heap");
+    heap->os->name(heap->os->ctx, map.addr, len_bytes, heap->backing.conf->name);
     enter(heap, &map);
     if (map.kind == HM_BACKING_THP)
         hm_heal_mapped(heap, len_bytes);
@@ -164,7 +168,7 @@ move(struct hm_heap *heap, const struct hm_mapping *map, size_t new_bytes, uintp
 
     if (rc != 0)
         return rc;
-    if (hm_pagemap_prepare(&heap->pagemap, &heap->meta, to_addr, 1) != 0
+    if (hm_pagemap_prepare(heap->pagemap, to_addr, 1) != 0
         || os->commit(os->ctx, to_addr, more_bytes < new_bytes ? more_bytes : new_bytes) != 0) {
         (void)os->unmap(os->ctx, to_addr, new_bytes);
         return -ENOMEM;
@@ -228,8 +232,11 @@ hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_
                  size_t more_bytes)
 {
     size_t before_bytes = inout_map->len_bytes;
-    int rc = resize_once(heap, inout_map, new_bytes, more_bytes);
+    int rc;
 
+    if (new_bytes > before_bytes && new_bytes - before_bytes > hm_heap_left_bytes(heap))
+        return -ENOMEM;
+    rc = resize_once(heap, inout_map, new_bytes, hm_heap_is_limited(heap) ? 0 : more_bytes);
     if (rc != 0 && hm_extent_make_room(heap, rc))
         rc = resize_once(heap, inout_map, new_bytes, 0);
     if (rc != 0)

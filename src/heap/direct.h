@@ -16,9 +16,9 @@
  * longer, and its pages moved, without a byte being copied. */
 #define HM_GROWN_MIN_BYTES (4 * HM_MIB)
 
-/* Whether a block of this length gets one. With hugetlb in the chain none does: the kernel does not
- * resize such a mapping, and parts of a block may be on another backing. Nor does one where huge
- * pages are larger than regions, if smaller ones may serve (mthp.c). */
+/* Whether a block of this length gets one. With hugetlb in the chain none does, but for alignment:
+ * the kernel does not resize such a mapping, and parts of a block may be on another backing. Nor
+ * does one where huge pages are larger than regions, if smaller ones may serve (mthp.c). */
 HM_INLINE bool
 hm_direct_is_wanted(const struct hm_heap *heap, size_t len_bytes, bool is_growing)
 {

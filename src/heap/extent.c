@@ -18,7 +18,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "backing/hugetlb.h"
 #include "base/check.h"
+#include "heap/giant.h"
 #include "heap/hide.h"
 #include "heap/nodes.h"
 #include "heap/stash.h"
@@ -79,7 +81,7 @@ release(struct hm_heap *heap, struct hm_extent *extent)
 static bool
 has_page_map(struct hm_heap *heap, const struct hm_extent *extent)
 {
-    return hm_pagemap_prepare(&heap->pagemap, &heap->meta, extent->addr,
+    return hm_pagemap_prepare(heap->pagemap, extent->addr,
                               extent->region_count << heap->geom.region_shift)
            == 0;
 }
@@ -110,15 +112,16 @@ wish_for(const struct hm_heap *heap)
     return wish_count < limit_count ? wish_count : limit_count;
 }
 
-/* Reserve just so many regions. Returns 0 or a negative errno. */
+/* Reserve just so many regions, at a multiple of so many. Returns 0 or a negative errno. */
 static int
-reserve(struct hm_heap *heap, size_t region_count, struct hm_extent **out_extent)
+reserve(struct hm_heap *heap, size_t region_count, size_t align_count,
+        struct hm_extent **out_extent)
 {
     const struct hm_os *os = heap->os;
     size_t len_bytes = region_count << heap->geom.region_shift;
     struct hm_extent *extent;
     uintptr_t addr = 0;
-    int rc = os->reserve(os->ctx, len_bytes, hm_region_bytes(&heap->geom), &addr);
+    int rc = os->reserve(os->ctx, len_bytes, align_count << heap->geom.region_shift, &addr);
 
     if (rc != 0)
         return rc;
@@ -139,12 +142,20 @@ static int
 reserve_wish(struct hm_heap *heap, size_t region_count, struct hm_extent **out_extent)
 {
     size_t wish_count = wish_for(heap);
+    size_t giant_count = hm_giant_regions(heap, region_count);
     int rc;
 
+    if (giant_count > 1) {
+        size_t count = wish_count > region_count ? wish_count : region_count;
+
+        rc = reserve(heap, hm_align_up(count, giant_count), giant_count, out_extent);
+        if (rc == 0 || hm_hugetlb_needs_giants(&heap->backing))
+            return rc;
+    }
     for (;;) {
         if (wish_count < region_count)
             wish_count = region_count;
-        rc = reserve(heap, wish_count, out_extent);
+        rc = reserve(heap, wish_count, 1, out_extent);
         if (rc == 0 || wish_count == region_count)
             return rc;
         wish_count /= 2;
@@ -163,7 +174,8 @@ hm_extent_add(struct hm_heap *heap, size_t region_count, unsigned node)
         return NULL;
     extent->node = (uint8_t)node;
     hm_nodes_place(heap, extent->addr, extent->end_addr - extent->addr, node);
-    heap->os->name(heap->os->ctx, extent->addr, extent->end_addr - extent->addr, "huma heap");
+    heap->os->name(heap->os->ctx, extent->addr, extent->end_addr - extent->addr,
+                   heap->backing.conf->name);
     if (heap->extents != NULL)
         hm_meta_prepare(&heap->meta,
                         extent->region_count * (hm_region_bytes(&heap->geom) / SPAN_SHARE));
@@ -226,8 +238,10 @@ cut(struct hm_heap *heap, struct hm_extent *extent)
 {
     size_t keep_count
         = extent->region_count - hm_bitmap_trailing_clear(extent->in_use, extent->region_count);
-    uintptr_t addr = extent->addr + (keep_count << heap->geom.region_shift);
+    uintptr_t addr;
 
+    keep_count = hm_giant_end(extent, &heap->geom, keep_count);
+    addr = extent->addr + (keep_count << heap->geom.region_shift);
     if (keep_count == extent->region_count
         || heap->os->unmap(heap->os->ctx, addr, extent->end_addr - addr) != 0)
         return false;

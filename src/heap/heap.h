@@ -91,11 +91,11 @@ struct hm_stash {
 };
 
 struct hm_heap {
-    struct hm_pagemap pagemap; /* first, for the shortest way from free(); read without the lock */
     struct hm_lock lock;
-    const struct hm_os *os; /* const */
-    struct hm_geom geom;    /* const */
-    uint32_t region_pages;  /* base pages in a region; const */
+    struct hm_pagemap *pagemap; /* const; see there who may do what */
+    const struct hm_os *os;     /* const */
+    struct hm_geom geom;        /* const */
+    uint32_t region_pages;      /* base pages in a region; const */
     struct hm_meta meta;
     struct hm_backing backing;
 
@@ -111,8 +111,9 @@ struct hm_heap {
     struct hm_region *kept; /* empty regions with memory, the latest first */
     struct hm_region *kept_last;
     size_t kept_count;
-    size_t open_count; /* regions with pages in use */
-    size_t used_pages; /* pages in runs, less those of the stash */
+    size_t giant_kept_count; /* empty regions on pages that hold several; in no list (giant.c) */
+    size_t open_count;       /* regions with pages in use */
+    size_t used_pages;       /* pages in runs, less those of the stash */
     struct hm_stash stash;
 
     /* purge (purge.c) */
@@ -152,10 +153,20 @@ struct hm_heap {
 };
 
 /* Make an empty heap.
- *   conf  must outlive the heap, and may still be filled in later
+ *   pagemap  must outlive the heap. If it was not initialised, its tables become part of the heap's
+ *            metadata, and no other heap may use it
+ *   conf     must outlive the heap, and may still be filled in later
  * Returns 0 or -ENOMEM. */
-int hm_heap_init(struct hm_heap *heap, const struct hm_os *os, const struct hm_conf *conf,
-                 const struct hm_geom *geom);
+int hm_heap_init(struct hm_heap *heap, struct hm_pagemap *pagemap, const struct hm_os *os,
+                 const struct hm_conf *conf, const struct hm_geom *geom);
+
+/* Give back everything that the heap has, blocks in use included, and forget it in the pagemap. No
+ * thread uses the heap any more.
+ *   has_memory  false: all that it has is its metadata */
+void hm_heap_fini(struct hm_heap *heap, bool has_memory);
+
+/* Part of that: a mapping that is in nobody's books any more. */
+void hm_heap_unmap(const struct hm_heap *heap, uintptr_t addr, size_t len_bytes);
 
 /* Which region of an extent a page lies in, and which page of that it is. */
 HM_INLINE size_t
@@ -175,6 +186,22 @@ HM_INLINE size_t
 hm_heap_bytes(const struct hm_heap *heap)
 {
     return hm_pages_to_bytes(&heap->geom, heap->used_pages) + heap->direct_bytes;
+}
+
+HM_INLINE bool
+hm_heap_is_limited(const struct hm_heap *heap)
+{
+    return heap->backing.conf->limit_bytes != SIZE_MAX;
+}
+
+/* How many more bytes may be in use. */
+HM_INLINE size_t
+hm_heap_left_bytes(const struct hm_heap *heap)
+{
+    size_t limit_bytes = heap->backing.conf->limit_bytes;
+    size_t heap_bytes = hm_heap_bytes(heap);
+
+    return limit_bytes > heap_bytes ? limit_bytes - heap_bytes : 0;
 }
 
 #endif

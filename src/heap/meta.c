@@ -79,6 +79,23 @@ hm_meta_prepare(struct hm_meta *meta, size_t len_bytes)
     meta->spare_bytes = len_bytes;
 }
 
+/* Memory that was never used is zero. */
+static void
+touch(char *mem, size_t len_bytes)
+{
+    for (size_t off = 0; off < len_bytes; off += 4 * HM_KIB)
+        *(volatile char *)(mem + off) = 0;
+    if (len_bytes > 0)
+        *(volatile char *)(mem + len_bytes - 1) = 0;
+}
+
+void
+hm_meta_touch(struct hm_meta *meta)
+{
+    touch(meta->next, meta->left_bytes);
+    touch(meta->spare, meta->spare != NULL ? meta->spare_bytes : 0);
+}
+
 /* A table before the first chunk. */
 static void *
 first_table(struct hm_meta *meta, size_t table_bytes)
@@ -124,6 +141,20 @@ hm_meta_alloc_table(struct hm_meta *meta, size_t len_bytes)
         return hm_meta_alloc(meta, len_bytes, HM_CACHE_LINE_BYTES);
     meta->left_bytes -= len_bytes;
     return (char *)hm_align_down((uintptr_t)meta->next + meta->left_bytes, HM_CACHE_LINE_BYTES);
+}
+
+void
+hm_meta_fini(struct hm_meta *meta)
+{
+    const struct hm_os *os = meta->os;
+    struct hm_meta_chunk *chunk = meta->chunks;
+
+    while (chunk != NULL) {
+        struct hm_meta_chunk *next = chunk->next;
+
+        os->unmap_meta(os->ctx, (void *)chunk->addr, chunk->len_bytes);
+        chunk = next;
+    }
 }
 
 int

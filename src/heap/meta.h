@@ -31,6 +31,9 @@ struct hm_meta_chunk {
 
 void hm_meta_init(struct hm_meta *meta, const struct hm_os *os);
 
+/* Give all of it back. What `meta` itself lies in may be part of that. */
+void hm_meta_fini(struct hm_meta *meta);
+
 /* `len_bytes` zero-filled bytes aligned to `align_bytes` (a power of two up to a cache line), or
  * NULL if the kernel has no memory. */
 void *hm_meta_alloc(struct hm_meta *meta, size_t len_bytes, size_t align_bytes);
@@ -41,6 +44,9 @@ void *hm_meta_alloc_table(struct hm_meta *meta, size_t len_bytes);
 /* Map what shall hold the next `len_bytes` now, as far as it is not there: later the kernel may
  * refuse. That it does so now is of no consequence. */
 void hm_meta_prepare(struct hm_meta *meta, size_t len_bytes);
+
+/* Have resident what hm_meta_alloc will give out next, as far as it is mapped. */
+void hm_meta_touch(struct hm_meta *meta);
 
 /* Add to *inout what of the metadata is resident, as the kernel says. Returns 0 or a negative
  * errno. */

@@ -39,10 +39,9 @@ say(unsigned id, unsigned near_id)
 
     hm_fmt_str(&out, "huma: memory node ");
     hm_fmt_u64(&out, id);
-    hm_fmt_str(&out, " has no memory that this process may use (cpuset.mems); threads there get "
-                     "that of node ");
+    hm_fmt_str(&out, " has no memory for this process; threads there get that of node ");
     hm_fmt_u64(&out, near_id);
-    hm_fmt_str(&out, "\n");
+    hm_fmt_str(&out, "; see Mems_allowed_list in /proc/self/status\n");
     hm_fmt_flush(&out);
 }
 

@@ -32,7 +32,10 @@ hm_pagemap_init(struct hm_pagemap *map, struct hm_meta *meta, size_t limit_bytes
         room_count = NEAR_MIN_COUNT;
     *map = (struct hm_pagemap){ .near_room_count = room_count };
     map->near = hm_meta_alloc(meta, room_count * sizeof(map->near[0]), HM_CACHE_LINE_BYTES);
-    return map->near != NULL ? 0 : -ENOMEM;
+    if (map->near == NULL)
+        return -ENOMEM;
+    map->meta = meta;
+    return 0;
 }
 
 /* Put the near table where the first address is. */
@@ -61,13 +64,13 @@ root_idx(uintptr_t addr)
 }
 
 static int
-make_leaf(struct hm_pagemap *map, struct hm_meta *meta, size_t idx)
+make_leaf(struct hm_pagemap *map, size_t idx)
 {
     struct hm_span **leaf;
 
     if (map->root == NULL) {
         struct hm_span ***root
-            = hm_meta_alloc(meta, HM_ROOT_COUNT * sizeof(root[0]), HM_CACHE_LINE_BYTES);
+            = hm_meta_alloc(map->meta, HM_ROOT_COUNT * sizeof(root[0]), HM_CACHE_LINE_BYTES);
 
         if (root == NULL)
             return -ENOMEM;
@@ -76,7 +79,7 @@ make_leaf(struct hm_pagemap *map, struct hm_meta *meta, size_t idx)
     }
     if (map->root[idx] != NULL)
         return 0;
-    leaf = hm_meta_alloc(meta, HM_LEAF_COUNT * sizeof(leaf[0]), HM_CACHE_LINE_BYTES);
+    leaf = hm_meta_alloc(map->meta, HM_LEAF_COUNT * sizeof(leaf[0]), HM_CACHE_LINE_BYTES);
     if (leaf == NULL)
         return -ENOMEM;
     /* release: as above */
@@ -86,7 +89,7 @@ make_leaf(struct hm_pagemap *map, struct hm_meta *meta, size_t idx)
 
 /* From one border to the next: of the near table, or of a leaf. */
 static int
-make_leaves(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, uintptr_t last)
+make_leaves(struct hm_pagemap *map, uintptr_t addr, uintptr_t last)
 {
     const uintptr_t leaf_bytes = (uintptr_t)1 << (HM_GRAIN_SHIFT + HM_LEAF_SHIFT);
 
@@ -94,7 +97,7 @@ make_leaves(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, uintpt
         if (is_near(map, addr)) {
             addr = map->near_addr + (map->near_count << HM_GRAIN_SHIFT);
         } else {
-            if (make_leaf(map, meta, root_idx(addr)) != 0)
+            if (make_leaf(map, root_idx(addr)) != 0)
                 return -ENOMEM;
             addr = hm_align_down(addr, leaf_bytes) + leaf_bytes;
         }
@@ -103,11 +106,16 @@ make_leaves(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, uintpt
 }
 
 int
-hm_pagemap_prepare(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, size_t len_bytes)
+hm_pagemap_prepare(struct hm_pagemap *map, uintptr_t addr, size_t len_bytes)
 {
+    int rc;
+
+    hm_lock_take(&map->lock);
     if (map->near_count == 0)
         place_near(map, addr);
-    return make_leaves(map, meta, addr, addr + len_bytes - 1);
+    rc = make_leaves(map, addr, addr + len_bytes - 1);
+    hm_lock_give(&map->lock);
+    return rc;
 }
 
 void
@@ -129,10 +137,9 @@ hm_pagemap_enter(struct hm_pagemap *map, uintptr_t addr, size_t len_bytes, struc
 }
 
 int
-hm_pagemap_set(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, size_t len_bytes,
-               struct hm_span *span)
+hm_pagemap_set(struct hm_pagemap *map, uintptr_t addr, size_t len_bytes, struct hm_span *span)
 {
-    if (span != NULL && hm_pagemap_prepare(map, meta, addr, len_bytes) != 0)
+    if (span != NULL && hm_pagemap_prepare(map, addr, len_bytes) != 0)
         return -ENOMEM;
     hm_pagemap_enter(map, addr, len_bytes, span);
     return 0;

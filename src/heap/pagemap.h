@@ -8,8 +8,9 @@
  *             most heaps lie in it whole. For all else a radix tree of two levels, made when first
  *             needed: 2^17 leaves of 2^19 entries cover 48 bits. One load in the near table, two
  *             dependent ones in the tree. Only touched parts are resident.
- * Locking     Tables are made and entries cleared under the heap's lock. Entries of a span of slots
- *             are made by its owner, without the lock: no two spans share a grain. Read by anyone:
+ * Locking     Heaps may share one. Tables are made under its own lock (rank 3). Entries of a heap's
+ *             address space are cleared under the heap's lock; those of a span of slots are made
+ *             by its owner, without the lock: no two spans share a grain. Read by anyone:
  *             whoever frees a block got its address from the thread that allocated it, and with it
  *             everything that thread wrote before.
  * Invariants  An entry is NULL or a span whose run covers the grain; of a large block only the
@@ -21,6 +22,7 @@
 #define HM_HEAP_PAGEMAP_H
 
 #include "heap/meta.h"
+#include "os/os_lock.h"
 
 #define HM_GRAIN_SHIFT 12
 #define HM_LEAF_SHIFT 19
@@ -37,20 +39,22 @@ struct hm_pagemap {
     struct hm_span **near;  /* NULL where nothing was entered; const */
     struct hm_span ***root; /* HM_ROOT_COUNT leaves or NULLs; NULL before the first; atomic */
     size_t near_room_count; /* entries that `near` has room for; const */
+    struct hm_lock lock;    /* rank 3 */
+    struct hm_meta *meta;   /* what tables are made of; only under `lock`, or that of its heap */
 };
 
 /* Where the process may have `limit_bytes` of address space, the near table takes a small share of
- * it. Returns 0 or -ENOMEM. */
+ * it.
+ *   meta  outlives the map; if it is a heap's, no other heap uses the map
+ * Returns 0 or -ENOMEM. */
 int hm_pagemap_init(struct hm_pagemap *map, struct hm_meta *meta, size_t limit_bytes);
 
 /* Make sure that hm_pagemap_set will not fail in the range. Returns 0 or -ENOMEM. */
-int hm_pagemap_prepare(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr,
-                       size_t len_bytes);
+int hm_pagemap_prepare(struct hm_pagemap *map, uintptr_t addr, size_t len_bytes);
 
 /* Enter `span` (NULL to clear) for all grains of the range. Returns 0, or -ENOMEM with nothing
  * entered. Clearing never fails. */
-int hm_pagemap_set(struct hm_pagemap *map, struct hm_meta *meta, uintptr_t addr, size_t len_bytes,
-                   struct hm_span *span);
+int hm_pagemap_set(struct hm_pagemap *map, uintptr_t addr, size_t len_bytes, struct hm_span *span);
 
 /* Enter `span` for the grains of a range that hm_pagemap_prepare has seen. Needs no lock if no
  * other thread can enter or clear grains of the range. */

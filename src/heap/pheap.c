@@ -23,6 +23,7 @@
 #include "base/check.h"
 #include "heap/extent.h"
 #include "heap/fit.h"
+#include "heap/giant.h"
 #include "heap/heal.h"
 #include "heap/hide.h"
 #include "heap/nodes.h"
@@ -35,6 +36,10 @@
 void
 hm_pheap_unkeep(struct hm_heap *heap, struct hm_region *region)
 {
+    if (region->giant_shift != 0) {
+        heap->giant_kept_count--;
+        return;
+    }
     if (region->next != NULL)
         region->next->prev = region->prev;
     else
@@ -49,8 +54,8 @@ hm_pheap_unkeep(struct hm_heap *heap, struct hm_region *region)
 /* --- opening regions -------------------------------------------------------------------------- */
 
 /* Region structs are zero until first used, so that reserving many touches nothing. */
-static struct hm_region *
-region_at(const struct hm_heap *heap, struct hm_extent *extent, size_t idx)
+struct hm_region *
+hm_pheap_region_at(const struct hm_heap *heap, struct hm_extent *extent, size_t idx)
 {
     struct hm_region *region = hm_extent_region(extent, idx);
 
@@ -88,17 +93,19 @@ open_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx, si
 {
     size_t idx = from_idx;
 
+    if (hm_backing_has_pool(&heap->backing))
+        hm_giant_open(heap, extent, from_idx, to_idx, heap_bytes);
     while (idx < to_idx) {
         size_t first_idx = idx;
         enum hm_backing_kind kind = HM_BACKING_4K;
         struct hm_range range;
         int rc;
 
-        if (region_at(heap, extent, idx)->state != HM_REGION_CLOSED) {
+        if (hm_pheap_region_at(heap, extent, idx)->state != HM_REGION_CLOSED) {
             idx++;
             continue;
         }
-        while (idx < to_idx && region_at(heap, extent, idx)->state == HM_REGION_CLOSED)
+        while (idx < to_idx && hm_pheap_region_at(heap, extent, idx)->state == HM_REGION_CLOSED)
             idx++;
         range = hm_extent_range(extent, &heap->geom, first_idx, idx);
         range.is_placed = hm_nodes_may_place(heap);
@@ -109,7 +116,7 @@ open_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx, si
         if (rc != 0)
             return -ENOMEM;
         for (size_t i = first_idx; i < idx; i++) {
-            struct hm_region *region = region_at(heap, extent, i);
+            struct hm_region *region = hm_pheap_region_at(heap, extent, i);
 
             region->backing = (uint8_t)kind;
             region->state = HM_REGION_KEPT;
@@ -118,7 +125,7 @@ open_regions(struct hm_heap *heap, struct hm_extent *extent, size_t from_idx, si
         }
     }
     for (idx = from_idx; idx < to_idx; idx++) {
-        struct hm_region *region = region_at(heap, extent, idx);
+        struct hm_region *region = hm_pheap_region_at(heap, extent, idx);
 
         if (region->state == HM_REGION_KEPT)
             mark_open(heap, region);
@@ -138,10 +145,11 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
 
     out_run->addr = extent->addr + (page_idx << heap->geom.page_shift);
     out_run->len_pages = len_pages;
-    out_run->region = region_at(heap, extent, hm_heap_region_of(heap, page_idx));
+    out_run->region = hm_pheap_region_at(heap, extent, hm_heap_region_of(heap, page_idx));
     heap->used_pages += len_pages;
     while (left_pages > 0) {
-        struct hm_region *region = region_at(heap, extent, hm_heap_region_of(heap, page_idx));
+        struct hm_region *region
+            = hm_pheap_region_at(heap, extent, hm_heap_region_of(heap, page_idx));
         size_t in_region_idx = hm_heap_page_of(heap, page_idx);
         size_t part_pages = heap->region_pages - in_region_idx;
         uint32_t were_dirty;
@@ -227,6 +235,8 @@ hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct
     int rc;
 
     hm_assert(align_pages <= heap->region_pages);
+    if (hm_pages_to_bytes(&heap->geom, len_pages) > hm_heap_left_bytes(heap))
+        return -ENOMEM;
     rc = take_on(heap, node, len_pages, align_pages, out_run);
     /* There is no address space for more: what other nodes have is better than nothing. */
     for (unsigned i = 0; rc != 0 && i < hm_nodes_count(heap); i++)
@@ -264,7 +274,8 @@ is_free(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size_t 
     if (end_idx > extent->region_count * heap->region_pages)
         return false;
     while (page_idx < end_idx) {
-        struct hm_region *region = region_at(heap, extent, hm_heap_region_of(heap, page_idx));
+        struct hm_region *region
+            = hm_pheap_region_at(heap, extent, hm_heap_region_of(heap, page_idx));
         size_t in_region_idx = hm_heap_page_of(heap, page_idx);
         size_t part_pages = heap->region_pages - in_region_idx;
 
@@ -288,6 +299,8 @@ hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t 
     size_t end_idx = page_idx + more_pages;
     struct hm_run run;
 
+    if (hm_pages_to_bytes(&heap->geom, more_pages) > hm_heap_left_bytes(heap))
+        return false;
     if (!is_free(heap, extent, page_idx, end_idx)
         && !(hm_stash_flush(heap) && is_free(heap, extent, page_idx, end_idx)))
         return false;
@@ -316,7 +329,10 @@ mark_empty(struct hm_heap *heap, struct hm_region *region)
     }
     region->state = HM_REGION_KEPT;
     hm_fit_settle_seams(heap, region);
-    hm_purge_keep(heap, region);
+    if (region->giant_shift == 0)
+        hm_purge_keep(heap, region);
+    else
+        heap->giant_kept_count++;
 }
 
 size_t
@@ -330,7 +346,7 @@ hm_pheap_free(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
         size_t in_region_idx = hm_heap_page_of(heap, page_idx);
         size_t part_pages = heap->region_pages - in_region_idx;
 
-        region = region_at(heap, extent, hm_heap_region_of(heap, page_idx));
+        region = hm_pheap_region_at(heap, extent, hm_heap_region_of(heap, page_idx));
         if (part_pages > len_pages)
             part_pages = len_pages;
         hm_fit_unlink(heap, region);
@@ -343,7 +359,10 @@ hm_pheap_free(struct hm_heap *heap, struct hm_region *region, uintptr_t addr, si
         }
         if (region->used_pages == 0) {
             mark_empty(heap, region);
-            emptied_count++;
+            if (region->giant_shift == 0)
+                emptied_count++;
+            else
+                hm_giant_emptied(heap, region);
         } else {
             hm_fit_link(heap, region);
         }

@@ -54,6 +54,10 @@ size_t hm_pheap_fit_pages(struct hm_heap *heap, size_t min_pages, size_t len_pag
 bool hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t end_addr,
                      size_t more_pages);
 
+/* The region of that index, which may be one that was never used. */
+struct hm_region *hm_pheap_region_at(const struct hm_heap *heap, struct hm_extent *extent,
+                                     size_t idx);
+
 /* Take an empty region off the list of kept ones; purge and take do this. */
 void hm_pheap_unkeep(struct hm_heap *heap, struct hm_region *region);
 

@@ -28,8 +28,8 @@ check_region(const struct hm_heap *heap, const struct hm_region *region)
         return "a region is open while pages are in use";
     if (is_open != (hm_bitmap_count_run(region->extent->in_use, idx, 1) == 1))
         return "in_use has the bits of open regions";
-    if (region->state == HM_REGION_CLOSED && region->dirty_pages != 0)
-        return "a closed region is not dirty";
+    if (region->state == HM_REGION_CLOSED && (region->dirty_pages != 0 || region->giant_shift != 0))
+        return "a closed region is not dirty, and part of no page";
     return NULL;
 }
 
@@ -132,6 +132,7 @@ hm_pheap_check(const struct hm_heap *heap)
     size_t used_pages = 0;
     size_t open_count = 0;
     size_t kept_count = 0;
+    size_t giant_kept_count = 0;
     size_t listed_count = 0;
     size_t dirty_free_pages = 0;
     size_t huge_free_pages = 0;
@@ -150,7 +151,8 @@ hm_pheap_check(const struct hm_heap *heap)
         seam_count += region->seam_pages > 0;
         used_pages += region->used_pages;
         open_count += region->state == HM_REGION_OPEN;
-        kept_count += region->state == HM_REGION_KEPT;
+        if (region->state == HM_REGION_KEPT)
+            *(region->giant_shift == 0 ? &kept_count : &giant_kept_count) += 1;
         listed_count += region->state == HM_REGION_OPEN && region->longest_free_pages > 0;
         if (region->state == HM_REGION_OPEN && hm_backing_is_base(region->backing))
             dirty_free_pages += region->dirty_pages - region->used_pages;
@@ -159,7 +161,8 @@ hm_pheap_check(const struct hm_heap *heap)
     }
     if (used_pages != heap->used_pages + heap->stash.pages)
         return "used_pages of the heap and the stash are the sum over the regions";
-    if (open_count != heap->open_count || kept_count != heap->kept_count)
+    if (open_count != heap->open_count || kept_count != heap->kept_count
+        || giant_kept_count != heap->giant_kept_count)
         return "regions are counted by state";
     if (dirty_free_pages != heap->dirty_free_pages || huge_free_pages != heap->huge_free_pages)
         return "free pages of open regions are counted by backing";

@@ -12,7 +12,7 @@
  *             when there are many of them. A huge page that is partly in use is split only if for
  *             many epochs there were too many free pages in such, or if others free what a thread
  *             had that sleeps, and then so that the kernel really gets the memory. All of it
- *             happens in calls that the program makes, each of which does a bounded part of it.
+ *             happens in calls that the program makes, a part in each.
  * State       struct hm_heap, its part "purge".
  * Locking     heap->lock is held by the caller.
  * Invariants  A region that was discarded is closed: its next use asks anew for a backing. One that
@@ -23,6 +23,7 @@
 
 #include "backing/hugetlb.h"
 #include "heap/extent.h"
+#include "heap/giant.h"
 #include "heap/hide.h"
 #include "heap/nodes.h"
 #include "heap/stash.h"
@@ -50,9 +51,8 @@
 #define SPLIT_SHARE 8
 #define SPLIT_MAX 8192
 
-/* One call does so much of what is not its own: regions to close, regions to lend, regions to
- * search for free base pages, pages to discard in them, huge pages to split. Each takes less than
- * a millisecond or two. */
+/* One call does so much of what is not its own: regions to close, to lend, to search for free base
+ * pages, pages to discard in them, huge pages to split. Each takes less than a few milliseconds. */
 #define CLOSE_BATCH 64
 #define LEND_BATCH 256
 #define SWEEP_REGIONS 256
@@ -101,11 +101,8 @@ close_region(struct hm_heap *heap, struct hm_region *region)
     size_t was_dirty_bytes = hm_pages_to_bytes(&heap->geom, region->dirty_pages);
 
     if (region->backing == HM_BACKING_HUGETLB) {
-        if (hm_hugetlb_release(&heap->backing, region->addr, region_bytes) != 0)
+        if (!hm_giant_release(heap, region->addr, region_bytes, region->extent->node))
             return 0;
-        hm_nodes_place(heap, region->addr, region_bytes, region->extent->node);
-        heap->discarded_bytes += region_bytes;
-        heap->discard_calls++;
         was_dirty_bytes = region_bytes;
     } else {
         if (region->backing == HM_BACKING_THP)
@@ -487,14 +484,15 @@ hm_purge_emptied(struct hm_heap *heap, size_t emptied_count)
 HM_LATER size_t
 hm_purge_all(struct hm_heap *heap)
 {
+    uint64_t before_bytes = heap->discarded_bytes;
     size_t given_bytes;
-    size_t given_pages;
 
     (void)hm_stash_flush(heap);
-    given_pages = split_sparse(heap, SIZE_MAX);
+    given_bytes = (size_t)(heap->discarded_bytes - before_bytes);
     heap->sweep = NULL;
-    given_pages += sweep(heap, SIZE_MAX, SIZE_MAX);
-    given_bytes = hm_pages_to_bytes(&heap->geom, given_pages) + close_oldest(heap, 0);
+    given_bytes += hm_pages_to_bytes(&heap->geom, split_sparse(heap, SIZE_MAX)
+                                                      + sweep(heap, SIZE_MAX, SIZE_MAX));
+    given_bytes += close_oldest(heap, 0) + hm_giant_close_all(heap);
     (void)hm_extent_trim(heap);
     return given_bytes;
 }

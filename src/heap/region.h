@@ -46,6 +46,7 @@ struct hm_region {
     bool is_shared;        /* with the child of a fork that is under way (shadow.c) */
     bool is_lazy;          /* kept, and the kernel may take its memory when it is short (purge.c) */
     uint8_t epoch;         /* of demand, in which it was kept */
+    uint8_t giant_shift;   /* log2 of the hugetlb page that it is a part of; 0: of none (giant.c) */
     uintptr_t shadow_addr; /* its copy for the child of a fork that is under way; 0: none */
     struct hm_list heal_link; /* in heap->heal.candidates; valid unless closed */
     uint64_t bits[]; /* HM_BITMAP_WORDS(pages) words of pages in use, then as many of dirty pages */

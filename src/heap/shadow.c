@@ -21,8 +21,10 @@
 #include <errno.h>
 
 #include "base/check.h"
+#include "heap/giant.h"
 #include "heap/heal.h"
 #include "heap/pheap.h"
+#include "heap/purge.h"
 
 /* mmap, munmap and mremap may each need a few for a moment. */
 #define MAPPINGS_LEFT 9
@@ -101,6 +103,7 @@ share(struct hm_heap *heap, const uintptr_t *addrs)
                                 && (is_in(heap, region, addrs[HM_SHADOW_STACK])
                                     || is_in(heap, region, addrs[HM_SHADOW_BELOW])
                                     || is_in(heap, region, addrs[HM_SHADOW_ABOVE])));
+    hm_giant_share(heap);
 }
 
 /* Returns -EAGAIN where a region turns out to be one that the program took the right to read from:
@@ -186,8 +189,10 @@ hm_shadow_cast(struct hm_heap *heap, const uintptr_t *addrs)
         int rc = cast_row(heap, &row);
 
         heap->has_shadows |= rc == 0;
-        if (rc == -EAGAIN)
+        if (rc == -EAGAIN) {
+            hm_giant_share(heap);
             continue;
+        }
         if (rc != 0)
             hm_backing_count(&heap->backing, HM_REASON_FORK_ROOM,
                              row.count << heap->geom.region_shift, NULL);
@@ -242,6 +247,12 @@ hm_shadow_settle(struct hm_heap *heap)
         if (region->shadow_addr == 0)
             continue;
         region->backing = (uint8_t)kind;
+        if (region->giant_shift != 0 && region->state == HM_REGION_KEPT) {
+            hm_pheap_unkeep(heap, region);
+            region->giant_shift = 0;
+            hm_purge_keep(heap, region);
+        }
+        region->giant_shift = 0;
         if (kind == HM_BACKING_THP)
             heap->backing.has_huge = true;
         if (region->state != HM_REGION_OPEN)

@@ -25,6 +25,8 @@ hm_stash_may_give(struct hm_heap *heap, const struct hm_stashed *stashed, size_t
     size_t room_pages;
     bool is_due;
 
+    if (hm_heap_is_limited(heap))
+        return false;
     if (stashed == NULL) {
         await(heap, len_pages);
         return false;

@@ -23,7 +23,8 @@
 bool hm_stash_flush(struct hm_heap *heap);
 
 /* Whether a run of this length may be put into the place, where the limit is not known or used up;
- * without a place, let one wait for the next such run. */
+ * without a place, let one wait for the next such run. Never so in a heap with a limit, which does
+ * not count the stash. */
 bool hm_stash_may_give(struct hm_heap *heap, const struct hm_stashed *stashed, size_t len_pages);
 
 /* The place of a run of just this length, or one that waits for such a run; NULL if there is none.

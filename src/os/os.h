@@ -29,6 +29,7 @@ enum hm_advice {
     HM_ADVICE_SHOW,     /* ... or not */
     HM_ADVICE_NO_FORK,  /* a child has nothing there */
     HM_ADVICE_FORK,     /* ... or what the parent has */
+    HM_ADVICE_LOCK,     /* what is touched stays in memory: by mlock2 (Linux 4.4) */
 };
 
 /* What the kernel says about a range: bytes of each kind. */
@@ -199,6 +200,9 @@ struct hm_os {
     /* Ready memory for our own metadata: zero-filled, on base pages. */
     int (*map_meta)(void *ctx, size_t len_bytes, void **out_mem);
 
+    /* Give such memory back, as it came. */
+    void (*unmap_meta)(void *ctx, void *mem, size_t len_bytes);
+
     /* Show `name` in /proc/PID/maps for the range, where the kernel can; failure is of no
      * consequence. */
     void (*name)(void *ctx, uintptr_t addr, size_t len_bytes, const char *name);
@@ -335,6 +339,7 @@ int hm_os_pool_charged(void *ctx, bool *out_is_charged);
 int hm_os_surplus(void *ctx, unsigned page_shift, uint64_t *out_count);
 size_t hm_os_address_limit(void *ctx);
 int hm_os_map_meta(void *ctx, size_t len_bytes, void **out_mem);
+void hm_os_unmap_meta(void *ctx, void *mem, size_t len_bytes);
 int hm_os_advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice);
 void hm_os_name(void *ctx, uintptr_t addr, size_t len_bytes, const char *name);
 enum hm_thp_mode hm_os_thp_mode(void *ctx);

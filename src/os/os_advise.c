@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* os_advise.c - the madvise family, names of mappings, clocks.
  *
- * Sources     madvise(2); prctl(2); clock_gettime(2).
+ * Sources     madvise(2); mlock(2); prctl(2); clock_gettime(2).
  */
 #include <errno.h>
 #include <sys/prctl.h>
@@ -22,6 +22,8 @@ int
 hm_os_advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice)
 {
     (void)ctx;
+    if (advice == HM_ADVICE_LOCK)
+        return mlock2((void *)addr, len_bytes, MLOCK_ONFAULT) == 0 ? 0 : -errno;
     return madvise((void *)addr, len_bytes, advice_numbers[advice]) == 0 ? 0 : -errno;
 }
 

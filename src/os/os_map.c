@@ -150,3 +150,10 @@ hm_os_map_meta(void *ctx, size_t len_bytes, void **out_mem)
     *out_mem = mem;
     return 0;
 }
+
+void
+hm_os_unmap_meta(void *ctx, void *mem, size_t len_bytes)
+{
+    (void)ctx;
+    (void)munmap(mem, len_bytes);
+}

@@ -21,6 +21,7 @@ const struct hm_os hm_os_real = {
     .surplus = hm_os_surplus,
     .advise = hm_os_advise,
     .map_meta = hm_os_map_meta,
+    .unmap_meta = hm_os_unmap_meta,
     .name = hm_os_name,
     .thp_mode = hm_os_thp_mode,
     .has_mthp = hm_os_has_mthp,

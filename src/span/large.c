@@ -61,7 +61,7 @@ HM_INLINE void
 enter(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t len_pages,
       size_t asked_pages)
 {
-    hm_store(&span->owner, 0);
+    hm_store(&span->owner, HM_NOBODY);
     hm_store(&span->home, NULL);
     span->base = addr;
     span->len_pages = len_pages;
@@ -201,7 +201,7 @@ alloc_locked(struct hm_heap *heap, const struct wish *wish, struct hm_stale *out
         return NULL;
     }
     /* Extents and mappings have the leaves for it. */
-    hm_pagemap_enter_grain(&heap->pagemap, span->base, span);
+    hm_pagemap_enter_grain(heap->pagemap, span->base, span);
     return span;
 }
 
@@ -259,7 +259,7 @@ hm_large_alloc_again(struct hm_heap *heap, size_t size_bytes)
     if (HM_LIKELY(span != NULL)) {
         mem = (void *)hm_stash_take(heap, stashed);
         enter_run(heap, span, stashed->region, (uintptr_t)mem, len_pages);
-        hm_pagemap_enter_grain(&heap->pagemap, (uintptr_t)mem, span);
+        hm_pagemap_enter_grain(heap->pagemap, (uintptr_t)mem, span);
         charge(heap, span, size_bytes, MALLOC_ALIGN_BYTES);
     }
     hm_lock_give(&heap->lock);
@@ -305,7 +305,7 @@ static void
 lock_live(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, const char *call)
 {
     hm_lock_take(&heap->lock);
-    if (addr != span->base || hm_pagemap_get(&heap->pagemap, addr) != span)
+    if (addr != span->base || hm_pagemap_get(heap->pagemap, addr) != span)
         not_live(heap, span, addr, call);
 }
 
@@ -314,7 +314,7 @@ hm_large_free(struct hm_heap *heap, struct hm_span *span, uintptr_t addr)
 {
     hm_lock_take(&heap->lock);
     if (HM_UNLIKELY(addr != span->base)
-        || HM_UNLIKELY(!hm_pagemap_clear_grain(&heap->pagemap, addr, span)))
+        || HM_UNLIKELY(!hm_pagemap_clear_grain(heap->pagemap, addr, span)))
         not_live(heap, span, addr, "free()");
     if (is_direct(span))
         hm_cutoff_remove(&heap->cutoff, &span->charge);
@@ -333,9 +333,9 @@ static void
 settle(struct hm_heap *heap, struct hm_span *span, const struct hm_mapping *map)
 {
     if (map->addr != span->base) {
-        hm_pagemap_enter_grain(&heap->pagemap, span->base, NULL);
+        hm_pagemap_enter_grain(heap->pagemap, span->base, NULL);
         span->base = map->addr;
-        hm_pagemap_enter_grain(&heap->pagemap, span->base, span);
+        hm_pagemap_enter_grain(heap->pagemap, span->base, span);
     }
     span->note = map->note;
     span->backing = (uint8_t)map->kind;
@@ -410,7 +410,7 @@ carry_run(struct hm_heap *heap, struct hm_span *span, size_t new_bytes, struct h
         return false;
     *out_rest = (struct hm_rest){ map.addr, span->base, moved_bytes, NULL, map };
     new_bytes = hm_direct_fit_bytes(heap, new_bytes, new_bytes - old_bytes);
-    if (hm_pagemap_prepare(&heap->pagemap, &heap->meta, map.addr, 1) != 0
+    if (hm_pagemap_prepare(heap->pagemap, map.addr, 1) != 0
         || (new_bytes > map_bytes
             && hm_direct_resize(heap, &map, new_bytes, spare_bytes(heap, new_bytes)) != 0))
         return false;
@@ -487,14 +487,14 @@ HM_LATER void
 hm_large_replace(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, uintptr_t new_addr,
                  size_t size_bytes)
 {
-    struct hm_span *new_span = hm_pagemap_get(&heap->pagemap, new_addr);
+    struct hm_span *new_span = hm_pagemap_get(heap->pagemap, new_addr);
 
     lock_live(heap, span, addr, "realloc()");
     if (is_direct(span)) {
         new_span->charge = span->charge;
         hm_cutoff_resize(&heap->cutoff, &new_span->charge, size_bytes, hm_page_bytes(&heap->geom));
     }
-    hm_pagemap_enter_grain(&heap->pagemap, addr, NULL);
+    hm_pagemap_enter_grain(heap->pagemap, addr, NULL);
     give_pages(heap, span);
     hm_lock_give(&heap->lock);
 }

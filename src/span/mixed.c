@@ -69,7 +69,7 @@ mark_of(uintptr_t addr)
 static void
 init(struct hm_span *span, const struct hm_run *run, size_t len_bytes)
 {
-    hm_store(&span->owner, 0);
+    hm_store(&span->owner, HM_NOBODY);
     span->base = run->addr;
     span->end_addr = run->addr + len_bytes;
     span->slot_bytes = UINT64_MAX;
@@ -105,7 +105,7 @@ hm_mixed_create(struct hm_heap *heap)
         return NULL;
     }
     init(span, &run, len_bytes);
-    if (hm_pagemap_set(&heap->pagemap, &heap->meta, run.addr, len_bytes, span) != 0) {
+    if (hm_pagemap_set(heap->pagemap, run.addr, len_bytes, span) != 0) {
         hm_pheap_give(heap, run.region, run.addr, len_pages);
         hm_span_recycle(heap, span);
         return NULL;

@@ -18,8 +18,8 @@
  *             frees. Who makes the number of granules 0 while nobody holds it, or who lets go of it
  *             then, has claimed it in the same step and gives it back; nobody else can.
  * Invariants  I1 A block of class c has the byte c + 1 at its first granule, and bytes that say
- *             nothing of life at its others. I2 `owner` is 0, so that free() comes by the slow way,
- *             and `slot_bytes` is no block's.
+ *             nothing of life at its others. I2 `owner` is HM_NOBODY, so that free() comes by the
+ *             slow way, and `slot_bytes` is no block's.
  */
 #ifndef HM_SPAN_MIXED_H
 #define HM_SPAN_MIXED_H

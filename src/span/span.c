@@ -117,7 +117,7 @@ enter_carved(struct hm_heap *heap, struct hm_span *span, uintptr_t first_addr)
     if (span->carved < span->slot_count)
         stop_addr = hm_span_slot_addr(span, span->slot_count - 1 - span->carved) & grain_mask;
     first_addr &= grain_mask;
-    hm_pagemap_enter(&heap->pagemap, first_addr, stop_addr - first_addr, span);
+    hm_pagemap_enter(heap->pagemap, first_addr, stop_addr - first_addr, span);
 }
 
 /* Link the slots of the next page, in the order of their addresses. Whoever has fresh pages next to
@@ -177,12 +177,16 @@ hm_span_wipe(struct hm_span *span)
             hm_span_damaged(span, addr, "free()");
         slot->mark = NULL;
     }
+    if (HM_UNLIKELY(span->stale_count > span->carved))
+        hm_span_wipe_rest(span);
 }
 
-void
+HM_LATER void
 hm_span_wipe_rest(struct hm_span *span)
 {
-    for (uint32_t i = 1; i <= span->carved; i++) {
+    uint32_t count = span->carved > span->stale_count ? span->carved : span->stale_count;
+
+    for (uint32_t i = 1; i <= count; i++) {
         struct hm_slot *slot = (struct hm_slot *)hm_span_slot_addr(span, span->slot_count - i);
 
         if (slot->mark == span)
@@ -198,6 +202,32 @@ hm_span_mark(struct hm_span *span, unsigned word_idx, uint64_t word)
 
         ((struct hm_slot *)hm_span_slot_addr(span, slot_idx))->mark = span;
     }
+}
+
+HM_LATER void
+hm_span_reset(struct hm_heap *heap, struct hm_span *span)
+{
+    uint64_t turn = hm_load(&span->remote_state) / HM_REMOTE_TURN;
+    size_t carved_bytes = span->carved * span->slot_bytes;
+
+    if (span->carved > 0)
+        hm_pagemap_enter(heap->pagemap, hm_span_slot_addr(span, span->slot_count - 1), carved_bytes,
+                         NULL);
+    if (span->stale_count < span->carved)
+        span->stale_count = span->carved;
+    hm_store(&span->owner, HM_NOBODY);
+    hm_store(&span->home, NULL);
+    span->freed = hm_span_end(span);
+    hm_store(&span->ready, hm_span_end(span));
+    hm_store(&span->alarm, 0);
+    hm_store(&span->hidden, 0);
+    hm_store(&span->carved, 0);
+    span->uncounted = 0;
+    span->is_torn = false;
+    hm_store(&span->remote_state, (turn + 1) * HM_REMOTE_TURN);
+    for (unsigned i = 0; i < span->word_count; i++)
+        hm_store(&span->remote[i], 0);
+    hm_list_init(&span->link);
 }
 
 /* The kernel copied the pagemap at yet another moment, so it is told again. */
@@ -304,8 +334,10 @@ hm_span_obtain(struct hm_heap *heap, unsigned word_count)
     }
     span = hm_meta_alloc(&heap->meta, hm_align_up(len_bytes, HM_CACHE_LINE_BYTES),
                          HM_CACHE_LINE_BYTES);
-    if (span != NULL)
+    if (span != NULL) {
         span->word_count = (uint8_t)word_count;
+        span->heap = heap;
+    }
     return span;
 }
 
@@ -327,7 +359,7 @@ static void
 init_slots(struct hm_span *span, const struct hm_run *run, size_t len_bytes, unsigned class_idx,
            uint32_t slot_count)
 {
-    hm_store(&span->owner, 0);
+    hm_store(&span->owner, HM_NOBODY);
     span->base = run->addr;
     span->end_addr = run->addr + len_bytes;
     span->slot_bytes = hm_class_bytes(class_idx);
@@ -339,6 +371,7 @@ init_slots(struct hm_span *span, const struct hm_run *run, size_t len_bytes, uns
     hm_store(&span->hidden, 0);
     hm_store(&span->carved, 0);
     span->uncounted = 0;
+    span->stale_count = 0;
     span->is_torn = false;
     span->region = run->region;
     span->len_pages = run->len_pages;
@@ -351,17 +384,30 @@ init_slots(struct hm_span *span, const struct hm_run *run, size_t len_bytes, uns
     hm_list_init(&span->link);
 }
 
-static struct hm_span *
-create_locked(struct hm_heap *heap, unsigned class_idx, unsigned owned_count)
+/* How long the span shall be. Where the heap's limit is near, what is left of that serves. */
+static size_t
+pages_for(struct hm_heap *heap, unsigned class_idx, unsigned owned_count)
 {
+    size_t left_pages = hm_heap_left_bytes(heap) >> heap->geom.page_shift;
     size_t wish_pages = hm_class_span_pages(&heap->geom, class_idx, owned_count);
     size_t min_pages = hm_class_min_pages(&heap->geom, class_idx, wish_pages);
     size_t len_pages = hm_pheap_fit_pages(heap, min_pages, wish_pages);
+
+    return len_pages < left_pages ? len_pages : left_pages;
+}
+
+static struct hm_span *
+create_locked(struct hm_heap *heap, unsigned class_idx, unsigned owned_count)
+{
+    size_t len_pages = pages_for(heap, class_idx, owned_count);
     size_t len_bytes = hm_pages_to_bytes(&heap->geom, len_pages);
     uint32_t slot_count = hm_class_slots(&heap->geom, class_idx, len_pages);
-    struct hm_span *span = hm_span_obtain(heap, (slot_count + 63) / 64);
+    struct hm_span *span;
     struct hm_run run;
 
+    if (slot_count == 0)
+        return NULL;
+    span = hm_span_obtain(heap, (slot_count + 63) / 64);
     if (span == NULL)
         return NULL;
     if (hm_pheap_take(heap, len_pages, 1, &run) != 0) {
@@ -369,7 +415,7 @@ create_locked(struct hm_heap *heap, unsigned class_idx, unsigned owned_count)
         return NULL;
     }
     init_slots(span, &run, len_bytes, class_idx, slot_count);
-    if (hm_pagemap_prepare(&heap->pagemap, &heap->meta, run.addr, len_bytes) != 0) {
+    if (hm_pagemap_prepare(heap->pagemap, run.addr, len_bytes) != 0) {
         hm_pheap_give(heap, run.region, run.addr, len_pages);
         hm_span_recycle(heap, span);
         return NULL;
@@ -395,8 +441,8 @@ hm_span_vacate(struct hm_heap *heap, struct hm_span *span)
 {
     hm_list_del(&span->all_link);
     heap->span_count--;
-    (void)hm_pagemap_set(&heap->pagemap, &heap->meta, span->base,
-                         hm_pages_to_bytes(&heap->geom, span->len_pages), NULL);
+    (void)hm_pagemap_set(heap->pagemap, span->base, hm_pages_to_bytes(&heap->geom, span->len_pages),
+                         NULL);
     hm_pheap_give(heap, span->region, span->base, span->len_pages);
     span->kind = HM_SPAN_IDLE;
 }

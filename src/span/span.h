@@ -23,8 +23,8 @@
  *             having been counted; so the span is empty when that is 0. I4 hidden is 0 except in a
  *             full span, which wants to be told of its first free slots only. I5 Only the current
  *             span of a cache has ready slots. I6 `owner` is the id of the thread whose cache is
- *             `home`, or 0: in an orphan, in a large block, and where the owner shall look at each
- *             of its frees (cache/remote.c).
+ *             `home`, or HM_NOBODY: in an orphan, in a large block, and where the owner shall look
+ *             at each of its frees (cache/remote.c).
  * Sources     D. Lemire, O. Kaser, N. Kurz, "Faster remainder by direct computation", Softw. Pract.
  *             Exper. 49 (2019), for the test by `magic`. Two lists per span, so that malloc comes
  *             by regularly: D. Leijen, B. Zorn, L. de Moura, "Mimalloc: free list sharding in
@@ -54,6 +54,9 @@ struct hm_slot {
     struct hm_span *mark; /* the slot's span while the slot is free; any thread */
 };
 
+/* As owner: no thread's. Not 0, for whoever has no id. */
+#define HM_NOBODY ((uintptr_t)1)
+
 struct hm_span {
     /* what malloc and free read and write: one cache line */
     uintptr_t owner;       /* hm_thread_id() of whose free() may take the fast path; owner */
@@ -81,14 +84,16 @@ struct hm_span {
     };
     struct hm_span *pending_next; /* next span with remote frees, or next idle struct */
     /* a third */
-    size_t len_pages;   /* of the run or mapping; heap->lock */
-    size_t asked_pages; /* large block: what its size needs; heap->lock */
-    uint32_t hidden;    /* see I3, I4; owner, atomic for others */
-    uint8_t class_idx;  /* const */
-    uint8_t kind;       /* enum hm_span_kind; const */
-    uint8_t word_count; /* words in `remote`; const for the life of the struct */
-    uint8_t backing;    /* of a mapped block: enum hm_backing_kind; heap->lock */
-    bool is_torn;       /* fork() cut off its owner: see hm_span_mend; atomic, heap->lock */
+    size_t len_pages;     /* of the run or mapping; heap->lock */
+    size_t asked_pages;   /* large block: what its size needs; heap->lock */
+    uint32_t hidden;      /* see I3, I4; owner, atomic for others */
+    uint32_t stale_count; /* slots that may bear the mark though they are not carved; owner */
+    uint8_t class_idx;    /* const */
+    uint8_t kind;         /* enum hm_span_kind; const */
+    uint8_t word_count;   /* words in `remote`; const for the life of the struct */
+    uint8_t backing;      /* of a mapped block: enum hm_backing_kind; heap->lock */
+    bool is_torn;         /* fork() cut off its owner: see hm_span_mend; atomic, heap->lock */
+    struct hm_heap *heap; /* const */
 
     /* slots freed by threads that do not own the span; any thread sets bits, the owner clears */
     _Alignas(HM_CACHE_LINE_BYTES) uint64_t remote_state; /* HM_REMOTE_*; atomic */
@@ -252,7 +257,11 @@ void hm_span_unready(struct hm_span *span);
  * without this the pages of a live block would be given away. Owner only. */
 void hm_span_wipe(struct hm_span *span);
 
-/* The same where fork() cut off a thread that did it: some marks are erased already. */
+/* Let all slots be as if none had ever been handed out, and the span nobody's. The heap is at rest.
+ * heap->lock is held. */
+void hm_span_reset(struct hm_heap *heap, struct hm_span *span);
+
+/* hm_span_wipe where fork() cut off a thread that did it: some marks are erased already. */
 void hm_span_wipe_rest(struct hm_span *span);
 
 /* In a forked child: mark the slots of a word of remote bits as free. They were, but what is on

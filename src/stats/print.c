@@ -89,7 +89,7 @@ put_backing_rows(const struct hm_stats *stats, struct hm_fmt *out)
     for (unsigned i = HM_REASON_NONE + 1; i < HM_REASON_COUNT; i++) {
         if (stats->reason_count[i] == 0)
             continue;
-        put_label(out, "not huge");
+        put_label(out, "fell back");
         hm_fmt_u64_wide(out, stats->reason_count[i], 8);
         hm_fmt_str(out, " regions  ");
         hm_fmt_str(out, hm_reason_code((enum hm_reason)i));
@@ -129,9 +129,14 @@ put_foreign_rows(const struct hm_stats *stats, struct hm_fmt *out)
 void
 hm_stats_print_text(const struct hm_stats *stats, struct hm_fmt *out)
 {
-    hm_fmt_str(out, "huma: report\n");
+    hm_fmt_str(out, "huma: report");
+    hm_fmt_str(out, stats->name != NULL ? " of arena " : "");
+    hm_fmt_str(out, stats->name != NULL ? stats->name : "");
+    hm_fmt_str(out, "\n");
     put_size_row(out, "live blocks", stats->live_bytes, "");
     put_size_row(out, "heap", stats->heap_bytes, "  pages that hold them");
+    if (stats->limit_bytes != 0)
+        put_size_row(out, "limit", stats->limit_bytes, "  of these");
     put_size_row(out, "free slots", stats->free_slot_bytes, "  of that, free again");
     put_size_row(out, "fresh slots", stats->fresh_slot_bytes, "  of that, never in use yet");
     put_size_row(out, "free pages", stats->free_page_bytes, "  between them");
@@ -207,6 +212,11 @@ hm_stats_print_json(const struct hm_stats *stats, uint64_t pid, struct hm_fmt *o
 {
     hm_fmt_str(out, "{\n  \"pid\": ");
     hm_fmt_u64(out, pid);
+    if (stats->name != NULL) {
+        hm_fmt_str(out, ",\n  \"name\": ");
+        hm_fmt_json_str(out, stats->name);
+        put_member(out, "limit_bytes", stats->limit_bytes);
+    }
     put_member(out, "live_bytes", stats->live_bytes);
     put_member(out, "heap_bytes", stats->heap_bytes);
     put_member(out, "free_slot_bytes", stats->free_slot_bytes);

@@ -120,10 +120,12 @@ hm_stats_read(struct hm_pool *pool, bool ask_kernel, struct hm_stats *out_stats)
     if (ask_kernel && stats.backing_bytes[HM_BACKING_HUGETLB] != 0)
         stats.pool_surplus_bytes = hm_backing_surplus_bytes(&heap->backing);
     stats.heap_bytes = hm_heap_bytes(heap);
+    if (hm_heap_is_limited(heap))
+        stats.limit_bytes = heap->backing.conf->limit_bytes;
     for (unsigned reason = 0; reason < HM_REASON_COUNT; reason++)
         stats.reason_count[reason] = heap->backing.reason_count[reason];
     stats.reserved_bytes = (heap->extent_regions << heap->geom.region_shift) + heap->direct_bytes;
-    stats.kept_bytes = heap->kept_count << heap->geom.region_shift;
+    stats.kept_bytes = (heap->kept_count + heap->giant_kept_count) << heap->geom.region_shift;
     stats.discarded_bytes = heap->discarded_bytes;
     stats.discard_calls = heap->discard_calls;
     stats.collapse_count = heap->heal.collapse_count;

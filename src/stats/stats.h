@@ -8,6 +8,8 @@
 #include "heap/nodes.h"
 
 struct hm_stats {
+    const char *name;           /* of an arena; NULL: the heap of the process */
+    uint64_t limit_bytes;       /* of heap_bytes; 0: none */
     uint64_t live_bytes;        /* in blocks that the program holds, rounded up to their slots */
     uint64_t heap_bytes;        /* in runs and mappings that serve them */
     uint64_t free_slot_bytes;   /* of that, in slots that were handed out before and are free */

@@ -19,18 +19,22 @@
 #include "story.h"
 
 static const struct story stories[] = {
-    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0 },
-    { "thp", 0, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0 },
-    { "4k", 0, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0 },
-    { "thp,4k", 0, 16 * HM_KIB, 32 * HM_MIB, 0, 0, 0 },
-    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 0, 0, 0, 0 },
-    { "hugetlb,thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 24 * HM_MIB, 0, 0 },
-    { "thp,mthp,4k", 4 * HM_MIB, 64 * HM_KIB, 512 * HM_MIB, 0, 0, 0 },
-    { "hugetlb,4k", 0, 16 * HM_KIB, 32 * HM_MIB, 2048 * HM_MIB, 0, 0 },
-    { "hugetlb", 0, 4 * HM_KIB, 2 * HM_MIB, 2048 * HM_MIB, 0, 0 },
-    { "hugetlb,thp,4k", 0, 4 * HM_KIB, 2 * HM_MIB, 64 * HM_MIB, 3, HM_NUMA_LOCAL },
-    { "hugetlb:1G,hugetlb:2M,thp,4k", 0, 4 * HM_KIB, 2 * HM_MIB, 24 * HM_MIB, 2,
-      HM_NUMA_INTERLEAVE },
+    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0, 0, false },
+    { "thp", 0, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0, 0, false },
+    { "4k", 0, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0, 0, false },
+    { "thp,4k", 0, 16 * HM_KIB, 32 * HM_MIB, 0, 0, 0, 0, false },
+    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 0, 0, 0, 0, 0, false },
+    { "hugetlb,thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 24 * HM_MIB, 0, 0, 0, false },
+    { "thp,mthp,4k", 4 * HM_MIB, 64 * HM_KIB, 512 * HM_MIB, 0, 0, 0, 0, false },
+    { "hugetlb,4k", 0, 16 * HM_KIB, 32 * HM_MIB, 2048 * HM_MIB, 0, 0, 0, false },
+    { "hugetlb", 0, 4 * HM_KIB, 2 * HM_MIB, 2048 * HM_MIB, 0, 0, 0, false },
+    { "hugetlb,thp,4k", 0, 4 * HM_KIB, 2 * HM_MIB, 64 * HM_MIB, 0, 3, HM_NUMA_LOCAL, false },
+    { "hugetlb:1G,hugetlb:2M,thp,4k", 0, 4 * HM_KIB, 2 * HM_MIB, 24 * HM_MIB, 0, 2,
+      HM_NUMA_INTERLEAVE, false },
+    { "hugetlb:16M,hugetlb:2M,thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 48 * HM_MIB, 24, 0, 0,
+      false },
+    { "hugetlb:16M", 0, 4 * HM_KIB, 2 * HM_MIB, 2048 * HM_MIB, 24, 0, 0, false },
+    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0, 0, true },
 };
 
 static uint64_t failure_runs;

@@ -53,7 +53,8 @@ void __attribute__((noreturn)) story_fail(const char *what)
 static bool
 is_pool_required(void)
 {
-    return strcmp(trial.story->chain, "hugetlb") == 0;
+    return strcmp(trial.story->chain, "hugetlb") == 0
+           || strcmp(trial.story->chain, "hugetlb:16M") == 0;
 }
 
 /* Whether the library may pass a failure of this kind on to the program. */
@@ -61,7 +62,7 @@ static bool
 may_fail(enum fake_call_kind failed)
 {
     return failed == FAKE_RESERVE || failed == FAKE_COMMIT || failed == FAKE_MAP_META
-           || (failed == FAKE_UNMAP && rig.fake.limit_bytes != SIZE_MAX)
+           || failed == FAKE_LOCK || (failed == FAKE_UNMAP && rig.fake.limit_bytes != SIZE_MAX)
            || (failed == FAKE_ADVISE_HUGE && strstr(trial.story->chain, "4k") == NULL)
            || (failed >= FAKE_POOL_KERNEL && failed <= FAKE_POOL_MOVE && is_pool_required());
 }
@@ -183,20 +184,24 @@ begin(void)
     fake_os_init(&rig.fake, trial.story->page_bytes, trial.story->hpage_bytes);
     rig.fake.tick_ns = 1000000;
     rig.fake.space.pool_bytes = trial.story->pool_bytes;
+    if (trial.story->pool_shift != 0)
+        rig.fake.space.pool_shift = trial.story->pool_shift;
     for (unsigned node = 1; node < trial.story->node_count; node++)
         hm_node_add(&rig.fake.nodes, rig.fake.nearest = node);
     hm_conf_defaults(&rig.conf);
     rig_chain(&rig, trial.story->chain);
+    rig.conf.is_locked = trial.story->is_locked;
     rig.conf.huge_start_bytes = trial.story->huge_start_bytes;
     rig.conf.numa = trial.story->numa;
+    rig.pagemap = (struct hm_pagemap){ 0 };
     block_count = 0;
     if (trial.nth != 0)
         fake_os_fail(&rig.fake, trial.kind, trial.nth, trial.error, trial.stays);
-    if (hm_heap_init(&rig.heap, &rig.fake.os, &rig.conf, geom) != 0) {
+    if (hm_heap_init(&rig.heap, &rig.pagemap, &rig.fake.os, &rig.conf, geom) != 0) {
         if (rig.fake.fault.failed_count == 0)
             story_fail("no heap, without a fault");
         fake_os_heal(&rig.fake);
-        if (hm_heap_init(&rig.heap, &rig.fake.os, &rig.conf, geom) != 0)
+        if (hm_heap_init(&rig.heap, &rig.pagemap, &rig.fake.os, &rig.conf, geom) != 0)
             story_fail("no heap after the fault was lifted");
     }
     hm_pool_init(&rig.pool, &rig.heap);

@@ -12,8 +12,10 @@ struct story {
     size_t page_bytes;
     size_t hpage_bytes;
     size_t pool_bytes;   /* hugetlb pages that are free at the start */
+    unsigned pool_shift; /* log2 of their size; 0: that of huge pages */
     unsigned node_count; /* with memory, 0: one; the second thread runs on one more, without */
     enum hm_numa numa;
+    bool is_locked;
 };
 
 /* What fails, and how; nth == 0: nothing. */

@@ -31,6 +31,7 @@
 
 static struct hm_machine machine;
 static struct hm_conf conf;
+static struct hm_pagemap pagemap;
 static struct hm_heap heap;
 static struct hm_pool pool;
 static uint64_t *shared[SHARED]; /* atomic; NULL: nothing there */
@@ -90,7 +91,7 @@ static void
 give(struct hm_tcache *cache, uint64_t *block)
 {
     uintptr_t addr = (uintptr_t)block;
-    struct hm_span *span = hm_pagemap_get(&heap.pagemap, addr);
+    struct hm_span *span = hm_pagemap_get(heap.pagemap, addr);
 
     if (*last_word(block) != (uint64_t)addr)
         fail("a live block was written to by somebody else");
@@ -202,7 +203,7 @@ main(int argc, char **argv)
     (void)signal(SIGABRT, on_abort);
     hm_os_probe(&machine);
     hm_conf_defaults(&conf);
-    if (hm_heap_init(&heap, &hm_os_real, &conf, &machine.geom) != 0)
+    if (hm_heap_init(&heap, &pagemap, &hm_os_real, &conf, &machine.geom) != 0)
         fail("no heap");
     hm_pool_init(&pool, &heap);
     for (uintptr_t i = 0; i < THREADS; i++)

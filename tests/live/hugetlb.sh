@@ -23,7 +23,7 @@ run empty hugetlb,thp,4k fill 256 look full check
 expect empty "$work_dir/empty" full_hugetlb_kib eq 0
 expect empty "$work_dir/empty" full_coverage_pct ge 90
 expect_reason pool-empty "$work_dir/empty.json"
-one_line empty "cure: raise vm.nr_hugepages"
+one_line empty "cure: raise nr_hugepages"
 run nothing hugetlb want 1 want 100
 one_line nothing "the pool of hugetlb pages has too few"
 set_machine "$thp_enabled" never
@@ -68,7 +68,7 @@ expect required "$work_dir/required" full_hugetlb_kib ge $((200 * 2048))
 one_line required "the pool of hugetlb pages has too few"
 all_free required
 
-# Pages of 1 GiB are passed over, whether there are some or not.
+# A heap smaller than a page of 1 GiB leaves such to others, whether there are some or not.
 run two-sizes hugetlb:1G,hugetlb:2M,thp,4k fill 100 look full check info "$work_dir/info"
 expect two-sizes "$work_dir/two-sizes" full_hugetlb_kib ge $((50 * 2048))
 expect_reason pool-large "$work_dir/two-sizes.json"

@@ -7,7 +7,11 @@
 #          happen, the parent's pages must stay where they are, and go back in the end.
 . "$(dirname "$0")/lib.sh"
 prog=$build_dir/tests/live/pool_fork
+libc_prog=$build_dir/tests/live/pool_fork_libc
 need_built "$prog"
+arena_prog=$build_dir/tests/live/pool_arena
+need_built "$libc_prog"
+need_built "$arena_prog"
 own_machine
 own_pool 24
 set_machine "$thp_enabled" madvise
@@ -27,6 +31,20 @@ for mode in orders threads handed signals protected exec; do
     expect "$mode" "$work_dir/out" after_kib ge $((22 * 2048))
     [ "$(cat "$pool/free_hugepages")" = 24 ] || fail "$mode: pages are missing in the pool"
 done
+for mode in masks streams stack handler; do
+    under "$huma_lib" env HUMA_BACKING=hugetlb,thp,4k "$libc_prog" $mode 8 >"$work_dir/out" 2>&1 ||
+        { cat "$work_dir/out"; fail "$mode"; }
+    [ "$(cat "$pool/free_hugepages")" = 24 ] || fail "$mode: pages are missing in the pool"
+done
+# Arenas, without the preload library, and with it on the same pool.
+for lib in glibc "$huma_lib"; do
+    under "$lib" env HUMA_BACKING=hugetlb,thp,4k "$arena_prog" 66 >"$work_dir/out" 2>&1 ||
+        { cat "$work_dir/out"; fail "arenas, $lib"; }
+    expect "arenas" "$work_dir/out" hugetlb_kib ge $((15 * 2048))
+    [ "$(cat "$pool/free_hugepages")" = 24 ] || fail "arenas: pages are missing in the pool"
+done
+! under glibc env HUMA_FORK=keep "$arena_prog" 66 >"$work_dir/out" 2>&1 ||
+    fail "arenas, keep: the kernel ended no child"
 run safe hugetlb exec 40 || { cat "$work_dir/out"; fail "exec, hugetlb required"; }
 
 # No room for the copy: the fork goes on without, nobody is killed for memory, and the report says so.

@@ -25,7 +25,7 @@ run() {
         "$pool_prog" "$@" >"$work_dir/$name" 2>"$work_dir/$name.err" || rc=$?
     [ "$rc" = "${expected_rc:-0}" ] ||
         { cat "$work_dir/$name" "$work_dir/$name.err"; fail "$name: exit status $rc"; }
-    twice=$(sed -n 's/^huma: no huge pages: \([^(;]*\).*/\1/p' "$work_dir/$name.err" | sort | uniq -d)
+    twice=$(sed -n 's/^huma: fell back (\([^)]*\)).*/\1/p' "$work_dir/$name.err" | sort | uniq -d)
     [ -z "$twice" ] || fail "$name: said twice: $twice"
     ! grep '_unpromised [1-9]' "$work_dir/$name" || fail "$name: pages that are not promised"
 }

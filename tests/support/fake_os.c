@@ -212,6 +212,9 @@ obey(struct fake_os *fake, uintptr_t addr, size_t len_bytes, enum hm_advice advi
     case HM_ADVICE_FORK:
         fake->no_fork_bytes -= len_bytes;
         break;
+    case HM_ADVICE_LOCK:
+        fake->locked_bytes += len_bytes;
+        break;
     }
     return 0;
 }
@@ -225,6 +228,7 @@ advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice)
         [HM_ADVICE_LAZY] = FAKE_LAZY,         [HM_ADVICE_COLD] = FAKE_COLD,
         [HM_ADVICE_HIDE] = FAKE_HIDE,         [HM_ADVICE_SHOW] = FAKE_SHOW,
         [HM_ADVICE_NO_FORK] = FAKE_NO_FORK,   [HM_ADVICE_FORK] = FAKE_FORK,
+        [HM_ADVICE_LOCK] = FAKE_LOCK,
     };
     struct fake_os *fake = ctx;
     struct fake_call call = { .kind = kinds[advice], .addr = addr, .len_bytes = len_bytes };
@@ -233,6 +237,11 @@ advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice)
     (void)fake_space_find(&fake->space, addr, len_bytes, "advice on what was not reserved");
     if (advice < HM_ADVICE_HIDE)
         fake_os_forbid_pool(fake, addr, len_bytes, "advice that hugetlb pages do not take");
+    if (call.rc == 0 && fake_os_parts_pool(fake, addr, len_bytes)) {
+        if (advice == HM_ADVICE_NO_FORK || advice == HM_ADVICE_FORK)
+            fake_space_misuse("advice on a part of a hugetlb page", addr, len_bytes);
+        call.rc = -EINVAL;
+    }
     if (call.rc == 0 && advice < HM_ADVICE_DISCARD && fake->thp_mode == HM_THP_ABSENT)
         call.rc = -EINVAL;
     if (call.rc == 0)
@@ -262,6 +271,26 @@ map_meta(void *ctx, size_t len_bytes, void **out_mem)
     call.addr = (uintptr_t)mem;
     *out_mem = mem;
     return fake_os_end(fake, call);
+}
+
+static void
+unmap_meta(void *ctx, void *mem, size_t len_bytes)
+{
+    struct fake_os *fake = ctx;
+    struct fake_meta **link = &fake->meta;
+    struct fake_meta *meta;
+
+    (void)pthread_mutex_lock(&fake->mutex);
+    while (*link != NULL && (*link)->mem != mem)
+        link = &(*link)->next;
+    meta = *link;
+    if (meta == NULL || meta->len_bytes != len_bytes)
+        fake_space_misuse("unmap_meta() of what was not mapped", (uintptr_t)mem, len_bytes);
+    *link = meta->next;
+    fake->meta_bytes -= len_bytes;
+    (void)munmap(mem, len_bytes);
+    free(meta);
+    (void)pthread_mutex_unlock(&fake->mutex);
 }
 
 static bool
@@ -396,6 +425,7 @@ fake_os_init(struct fake_os *fake, size_t page_bytes, size_t hpage_bytes)
                 .surplus = fake_os_surplus,
                 .advise = advise,
                 .map_meta = map_meta,
+                .unmap_meta = unmap_meta,
                 .name = name,
                 .thp_mode = thp_mode,
                 .has_mthp = fake_os_has_mthp,

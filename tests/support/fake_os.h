@@ -43,6 +43,7 @@ enum fake_call_kind {
     FAKE_DISCARD,
     FAKE_LAZY,
     FAKE_COLD,
+    FAKE_LOCK,
     FAKE_HIDE,
     FAKE_SHOW,
     FAKE_NO_FORK,
@@ -104,6 +105,7 @@ struct fake_os {
     size_t limit_bytes;       /* of address space reserved, as by RLIMIT_AS */
     size_t huge_room_bytes;   /* how much can be collapsed before -ENOMEM: no huge page is free */
     uint64_t available_bytes; /* memory of the machine that is free; 0: it cannot be read */
+    size_t locked_bytes;      /* ever asked to be locked */
     size_t pool_max_bytes;    /* of hugetlb pages that can be filled, as under a control group */
     struct hm_shortage shortage; /* what files tell */
     bool is_pool_charged;        /* by the memory cgroup */
@@ -181,6 +183,9 @@ int fake_os_surplus(void *ctx, unsigned page_shift, uint64_t *out_count);
 /* A range with hugetlb pages in it is misuse, told as `what`. */
 void fake_os_forbid_pool(const struct fake_os *fake, uintptr_t addr, size_t len_bytes,
                          const char *what);
+
+/* Whether a range ends inside of a hugetlb page: the kernel parts none. */
+bool fake_os_parts_pool(const struct fake_os *fake, uintptr_t addr, size_t len_bytes);
 
 /* All calls that can fail, together. */
 uint64_t fake_os_calls(const struct fake_os *fake);

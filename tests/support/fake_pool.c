@@ -45,6 +45,29 @@ fake_os_forbid_pool(const struct fake_os *fake, uintptr_t addr, size_t len_bytes
             fake_space_misuse(what, addr, len_bytes);
 }
 
+static bool
+is_inside(const struct fake_space *space, const struct fake_mapping *mapping, uintptr_t addr)
+{
+    size_t region_bytes = hm_region_bytes(&space->geom);
+
+    return (addr & (((uintptr_t)1 << space->pool_shift) - 1)) != 0
+           && (*cell_at(space, mapping, addr) & FAKE_POOL) != 0
+           && (*cell_at(space, mapping, addr - region_bytes) & FAKE_POOL) != 0;
+}
+
+bool
+fake_os_parts_pool(const struct fake_os *fake, uintptr_t addr, size_t len_bytes)
+{
+    const struct fake_space *space = &fake->space;
+    const struct fake_mapping *mapping = fake_space_find(space, addr, len_bytes, "a part");
+    uintptr_t end = addr + len_bytes;
+
+    if (space->pool_shift <= space->geom.region_shift || !is_whole(space, addr, len_bytes))
+        return false;
+    return (addr > mapping->addr && is_inside(space, mapping, addr))
+           || (end < mapping->addr + mapping->len_bytes && is_inside(space, mapping, end));
+}
+
 /* What is replaced must be address space without memory. */
 static void
 place(struct fake_os *fake, uintptr_t addr, size_t len_bytes)
@@ -117,7 +140,7 @@ fake_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes)
 
     call.rc = fake_os_begin(fake, FAKE_POOL_UNMAP);
     mapping = fake_space_find(space, addr, len_bytes, what);
-    if (!is_whole(space, addr, len_bytes))
+    if (!is_whole(space, addr, len_bytes) || fake_os_parts_pool(fake, addr, len_bytes))
         fake_space_misuse(what, addr, len_bytes);
     for (size_t off = 0; off < len_bytes && call.rc == 0; off += hm_region_bytes(&space->geom)) {
         fake_cell *cell = cell_at(space, mapping, addr + off);

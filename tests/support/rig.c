@@ -34,7 +34,9 @@ rig_init_on(struct rig *rig, size_t page_bytes, size_t hpage_bytes)
 {
     fake_os_init(&rig->fake, page_bytes, hpage_bytes);
     hm_conf_defaults(&rig->conf);
-    if (hm_heap_init(&rig->heap, &rig->fake.os, &rig->conf, &rig->fake.space.geom) != 0)
+    rig->pagemap = (struct hm_pagemap){ 0 };
+    if (hm_heap_init(&rig->heap, &rig->pagemap, &rig->fake.os, &rig->conf, &rig->fake.space.geom)
+        != 0)
         fake_space_misuse("test: no heap", 0, 0);
     hm_pool_init(&rig->pool, &rig->heap);
 }
@@ -97,7 +99,7 @@ rig_alloc(struct rig *rig, struct hm_tcache *cache, size_t size_bytes, size_t al
 void
 rig_free(struct rig *rig, struct hm_tcache *cache, uintptr_t addr)
 {
-    struct hm_span *span = hm_pagemap_get(&rig->heap.pagemap, addr);
+    struct hm_span *span = hm_pagemap_get(rig->heap.pagemap, addr);
 
     if (span == NULL)
         fake_space_misuse("test: free of no block", addr, 0);
@@ -130,7 +132,7 @@ rig_resize_large(struct rig *rig, struct hm_span *span, uintptr_t addr, size_t s
 uintptr_t
 rig_realloc(struct rig *rig, struct hm_tcache *cache, uintptr_t addr, size_t size_bytes)
 {
-    struct hm_span *span = hm_pagemap_get(&rig->heap.pagemap, addr);
+    struct hm_span *span = hm_pagemap_get(rig->heap.pagemap, addr);
     uintptr_t moved;
 
     if (span == NULL)
@@ -167,68 +169,9 @@ rig_realloc(struct rig *rig, struct hm_tcache *cache, uintptr_t addr, size_t siz
 size_t
 rig_usable(const struct rig *rig, uintptr_t addr)
 {
-    const struct hm_span *span = hm_pagemap_get(&rig->heap.pagemap, addr);
+    const struct hm_span *span = hm_pagemap_get(rig->heap.pagemap, addr);
 
     return span != NULL ? hm_span_room(span, addr) : 0;
-}
-
-/* What must hold of one span. */
-static const char *
-check_span(const struct hm_heap *heap, struct hm_span *span)
-{
-    uintptr_t addr = span->base;
-    uint32_t live_count;
-
-    if (span->kind == HM_SPAN_IDLE)
-        return "a listed span is alive";
-    if (span->owner != 0 && (span->home == NULL || span->owner != span->home->id))
-        return "owner is the id of home, or nobody";
-    if (span->kind == HM_SPAN_SLOTS) {
-        live_count = hm_span_live_count(span);
-        if (live_count > span->carved || span->carved > span->slot_count)
-            return "only carved slots are live";
-        if (span->alarm + span->hidden < live_count)
-            return "at least as many frees are awaited as slots are live";
-        if (span->carved == 0)
-            return NULL;
-        addr = hm_span_slot_addr(span, span->slot_count - 1);
-    }
-    if (hm_pagemap_get(&heap->pagemap, addr) != span)
-        return "a live span is entered in the pagemap";
-    return NULL;
-}
-
-/* Pages that live spans claim, and the number of these spans. */
-static const char *
-check_spans(const struct rig *rig)
-{
-    const struct hm_heap *heap = &rig->heap;
-    size_t run_pages = 0;
-    size_t mapped_bytes = 0;
-    size_t mapped_count = 0;
-    size_t span_count = 0;
-
-    for (struct hm_list *link = heap->spans.next; link != &heap->spans; link = link->next) {
-        struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
-        const char *broken = check_span(heap, span);
-
-        if (broken != NULL)
-            return broken;
-        span_count++;
-        if (span->kind == HM_SPAN_MAPPED) {
-            mapped_bytes += hm_pages_to_bytes(&heap->geom, span->len_pages);
-            mapped_count++;
-        } else {
-            run_pages += span->len_pages;
-        }
-    }
-    if (span_count != heap->span_count)
-        return "span_count is the length of the list";
-    if (run_pages != heap->used_pages)
-        return "every page in use belongs to one span";
-    if (mapped_bytes != heap->direct_bytes || mapped_count != heap->direct_count)
-        return "direct blocks are counted";
-    return NULL;
 }
 
 static bool
@@ -277,8 +220,9 @@ const char *
 rig_check(const struct rig *rig)
 {
     const char *broken = rig_check_pages(rig);
+    uintptr_t addr;
 
     if (broken == NULL)
-        broken = check_spans(rig);
+        broken = hm_pool_check(&rig->pool, &addr);
     return broken;
 }

@@ -17,6 +17,7 @@
 struct rig {
     struct fake_os fake;
     struct hm_conf conf;
+    struct hm_pagemap pagemap;
     struct hm_heap heap;
     struct hm_pool pool;
 };

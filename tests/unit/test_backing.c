@@ -398,8 +398,8 @@ Test(backing, verbose_tells_each_reason_once, .init = cr_redirect_stderr)
     cr_assert_eq(obtain(&rig, addr, HM_MIB, &kind), 0, "a small heap is not worth a line");
     cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), 0);
     cr_assert_eq(obtain(&rig, addr + REGION, HM_GIB, &kind), 0);
-    cr_assert_stderr_eq_str("huma: no huge pages: transparent huge pages are switched off on this "
-                            "machine; cure: echo madvise > "
+    cr_assert_stderr_eq_str("huma: fell back (thp-never): transparent huge pages are switched "
+                            "off on this machine; cure: echo madvise > "
                             "/sys/kernel/mm/transparent_hugepage/enabled (or "
                             "hugepages-SIZE/enabled)\n");
     rig_fini(&rig);
@@ -433,21 +433,21 @@ Test(backing, verbose_tells_all_reasons, .init = cr_redirect_stderr)
     rig.conf.is_passed_over = true;
     cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), 0);
     cr_assert_stderr_eq_str(
-        "huma: no huge pages: the kernel refused madvise(MADV_HUGEPAGE); cure: see errno in "
-        "madvise(2); vm.max_map_count may be used up\n"
-        "huma: no huge pages: the kernel refused mprotect on address space that was reserved for "
-        "huge pages; cure: raise vm.max_map_count or, with vm.overcommit_memory=2, the commit "
-        "limit\n"
-        "huma: no huge pages: base pages of the heap could not be collapsed into a "
-        "huge page; cure: free memory may be short or fragmented: echo 1 > "
+        "huma: fell back (advice-failed): the kernel refused madvise(MADV_HUGEPAGE); cure: "
+        "vm.max_map_count may be used up; for errno: strace -f -e trace=madvise\n"
+        "huma: fell back (commit-failed): the kernel refused mprotect on address space that was "
+        "reserved for huge pages; cure: raise vm.max_map_count or ulimit -d; with "
+        "vm.overcommit_memory=2: vm.overcommit_ratio\n"
+        "huma: fell back (collapse-failed): base pages of the heap could not be collapsed into a "
+        "huge page; cure: run Linux 6.1 or newer; if memory is fragmented: echo 1 > "
         "/proc/sys/vm/compact_memory\n"
-        "huma: no huge pages: a memory cgroup of this process is near its limit, and huge pages "
-        "round up; cure: raise memory.max or memory.high of the group; systemd: MemoryMax=, "
-        "MemoryHigh=\n"
-        "huma: no huge pages: HUMA_BACKING does not name a huge-page backing; cure: add thp to "
-        "HUMA_BACKING, or unset it\n"
-        "huma: no huge pages: HUMA_ONLY does not name this executable; cure: add its file name to "
-        "HUMA_ONLY, or unset it; of a script, that of the interpreter\n");
+        "huma: fell back (cgroup-room): a memory cgroup of this process is near its limit, and "
+        "huge pages round up; cure: raise memory.max or memory.high (version 1: "
+        "memory.limit_in_bytes); systemd: MemoryMax=\n"
+        "huma: fell back (not-in-chain): HUMA_BACKING does not name a huge-page backing; cure: "
+        "add thp to HUMA_BACKING, or unset it\n"
+        "huma: fell back (not-selected): HUMA_ONLY does not name this executable; cure: add its "
+        "file name to HUMA_ONLY, or unset it; of a script, that of the interpreter\n");
     rig_fini(&rig);
 }
 
@@ -461,8 +461,8 @@ Test(backing, a_required_backing_that_fails_is_told, .init = cr_redirect_stderr)
     rig_thp_mode(&rig, HM_THP_ABSENT);
     cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), -ENOMEM);
     cr_assert_eq(obtain(&rig, addr, HM_GIB, &kind), -ENOMEM);
-    cr_assert_stderr_eq_str("huma: no huge pages: the kernel shows no transparent huge pages in "
-                            "/sys; cure: run a kernel with "
-                            "CONFIG_TRANSPARENT_HUGEPAGE; in a sandbox: mount /sys\n");
+    cr_assert_stderr_eq_str("huma: fell back (thp-absent): the kernel shows no transparent huge "
+                            "pages in /sys; cure: run a kernel with CONFIG_TRANSPARENT_HUGEPAGE; "
+                            "in a sandbox: mount /sys\n");
     rig_fini(&rig);
 }

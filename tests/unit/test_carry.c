@@ -27,7 +27,7 @@ TestSuite(carry, .init = setup, .fini = teardown);
 static struct hm_span *
 span_at(uintptr_t addr)
 {
-    return hm_pagemap_get(&rig.heap.pagemap, addr);
+    return hm_pagemap_get(rig.heap.pagemap, addr);
 }
 
 static uintptr_t

@@ -123,8 +123,14 @@ Test(conf, backing)
 Test(conf, sizes_of_hugetlb_pages)
 {
     static const char *const bad[]
-        = { "hugetlb:3M", "hugetlb:0",  "hugetlb:2M,hugetlb:2048k",        "hugetlb:2M:1G",
-            "thp:2M",     "hugetlb:1k", "hugetlb:99999999999999999999999G" };
+        = { "hugetlb:3M",
+            "hugetlb:0",
+            "hugetlb:2M,hugetlb:2048k",
+            "hugetlb:2M:1G",
+            "thp:2M",
+            "hugetlb:1k",
+            "hugetlb:99999999999999999999999G",
+            "hugetlb:4k,hugetlb:8k,hugetlb:16k,hugetlb:32k,hugetlb:64k,hugetlb:1M,hugetlb,thp,4k" };
     struct hm_conf conf;
     char said[256];
 
@@ -135,6 +141,10 @@ Test(conf, sizes_of_hugetlb_pages)
     cr_assert_eq(conf.backing.page_shift[0], 30);
     cr_assert_eq(conf.backing.page_shift[1], 21);
     cr_assert_eq(conf.backing.page_shift[2], 0);
+    cr_expect_eq(read_one(&conf, "HUMA_BACKING",
+                          "hugetlb:16G,hugetlb:512M,hugetlb:2M,hugetlb:64k,hugetlb,thp,mthp,4k",
+                          said, sizeof(said)),
+                 0, "all that an arm64 has");
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         cr_expect_eq(read_one(&conf, "HUMA_BACKING", bad[i], said, sizeof(said)), 1, "%s", bad[i]);
         cr_expect_str_eq(chain_text(&conf.backing), "thp,mthp,4k", "%s", bad[i]);

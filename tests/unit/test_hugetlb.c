@@ -94,6 +94,39 @@ Test(hugetlb, the_first_byte_of_a_heap_is_served)
     rig_fini(&rig);
 }
 
+/* Behind transparent huge pages it stands for them, and does not make small heaps large. */
+Test(hugetlb, behind_thp_a_small_heap_stays_on_base_pages)
+{
+    struct rig rig;
+    uintptr_t addr;
+
+    begin(&rig, "thp,hugetlb,4k", 64 * REGION);
+    addr = rig_alloc_large(&rig, 100 * HM_KIB, 16, NULL);
+    cr_expect_neq(fake_space_flags(&rig.fake.space, addr) & FAKE_WANTS_BASE, 0);
+    cr_expect_eq(rig.fake.space.pool_used_bytes, 0);
+    cr_expect_eq(count_of(&rig, HM_REASON_HEAP_SMALL), 1);
+    rig_fini(&rig);
+}
+
+Test(hugetlb, behind_thp_it_serves_where_thp_fails)
+{
+    static const char *const chains[] = { "thp,hugetlb,4k", "thp,hugetlb" };
+
+    for (size_t i = 0; i < 2; i++) {
+        struct rig rig;
+
+        begin(&rig, chains[i], 64 * REGION);
+        fake_os_fail(&rig.fake, FAKE_ADVISE_HUGE, 1, EINVAL, true);
+        cr_assert_neq(rig_alloc_large(&rig, 32 * REGION, 16, NULL), 0);
+        cr_expect_eq(rig.fake.space.pool_used_bytes, 32 * REGION, "%s", chains[i]);
+        cr_expect_eq(count_of(&rig, HM_REASON_ADVICE_FAILED), 32, "%s", chains[i]);
+        cr_assert_neq(rig_alloc_large(&rig, 40 * REGION, 16, NULL) == 0, i == 0,
+                      "what the pool lacks is on base pages, if they are allowed");
+        expect_sound(&rig);
+        rig_fini(&rig);
+    }
+}
+
 Test(hugetlb, without_4k_it_is_required)
 {
     struct rig rig;
@@ -250,17 +283,6 @@ Test(hugetlb, in_a_sandbox_no_file_is_opened)
     cr_assert_neq(rig_alloc_large(&rig, REGION, 16, NULL), 0);
     cr_expect_eq(rig.fake.call_count[FAKE_SHORTAGE], 0);
     cr_expect_eq(count_of(&rig, HM_REASON_POOL_REFUSED), 1);
-    rig_fini(&rig);
-}
-
-Test(hugetlb, pages_larger_than_a_region_are_passed_over)
-{
-    struct rig rig;
-
-    begin(&rig, "hugetlb:1G,hugetlb:2M,4k", 8 * REGION);
-    cr_assert_neq(rig_alloc_large(&rig, 4 * REGION, 16, NULL), 0);
-    cr_expect_eq(rig.fake.space.pool_bytes, 4 * REGION);
-    cr_expect_eq(count_of(&rig, HM_REASON_POOL_LARGE), 4);
     rig_fini(&rig);
 }
 

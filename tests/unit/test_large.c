@@ -30,7 +30,7 @@ TestSuite(large, .init = setup, .fini = teardown);
 static struct hm_span *
 span_at(uintptr_t addr)
 {
-    return hm_pagemap_get(&rig.heap.pagemap, addr);
+    return hm_pagemap_get(rig.heap.pagemap, addr);
 }
 
 /* The length of its run or mapping. */

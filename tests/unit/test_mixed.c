@@ -65,7 +65,7 @@ alloc(size_t size_bytes)
 static struct hm_span *
 span_at(uintptr_t addr)
 {
-    return hm_pagemap_get(&rig.heap.pagemap, addr);
+    return hm_pagemap_get(rig.heap.pagemap, addr);
 }
 
 static bool

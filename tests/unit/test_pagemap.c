@@ -46,12 +46,12 @@ Test(pagemap, covers_exactly_the_range)
 {
     uintptr_t addr = (uintptr_t)77 << 40;
 
-    cr_assert_eq(hm_pagemap_set(&map, &meta, addr, 3 * GRAIN, SPAN_A), 0);
+    cr_assert_eq(hm_pagemap_set(&map, addr, 3 * GRAIN, SPAN_A), 0);
     cr_assert_eq(hm_pagemap_get(&map, addr), SPAN_A);
     cr_assert_eq(hm_pagemap_get(&map, addr + 3 * GRAIN - 1), SPAN_A);
     cr_assert_null(hm_pagemap_get(&map, addr - 1));
     cr_assert_null(hm_pagemap_get(&map, addr + 3 * GRAIN));
-    cr_assert_eq(hm_pagemap_set(&map, &meta, addr, 3 * GRAIN, NULL), 0);
+    cr_assert_eq(hm_pagemap_set(&map, addr, 3 * GRAIN, NULL), 0);
     cr_assert_null(hm_pagemap_get(&map, addr));
     cr_assert_null(hm_pagemap_get(&map, addr + 3 * GRAIN - 1));
 }
@@ -60,7 +60,7 @@ Test(pagemap, a_length_of_one_enters_one_grain)
 {
     uintptr_t addr = (uintptr_t)3 << 30;
 
-    cr_assert_eq(hm_pagemap_set(&map, &meta, addr, 1, SPAN_A), 0);
+    cr_assert_eq(hm_pagemap_set(&map, addr, 1, SPAN_A), 0);
     cr_assert_eq(hm_pagemap_get(&map, addr + GRAIN - 1), SPAN_A);
     cr_assert_null(hm_pagemap_get(&map, addr + GRAIN));
 }
@@ -69,7 +69,7 @@ Test(pagemap, ranges_cross_leaves)
 {
     uintptr_t edge = (uintptr_t)5 << (HM_GRAIN_SHIFT + HM_LEAF_SHIFT);
 
-    cr_assert_eq(hm_pagemap_set(&map, &meta, edge - 2 * GRAIN, 4 * GRAIN, SPAN_B), 0);
+    cr_assert_eq(hm_pagemap_set(&map, edge - 2 * GRAIN, 4 * GRAIN, SPAN_B), 0);
     for (int i = -2; i < 2; i++)
         cr_assert_eq(hm_pagemap_get(&map, edge + (uintptr_t)((intptr_t)i * (intptr_t)GRAIN)),
                      SPAN_B);
@@ -81,10 +81,10 @@ Test(pagemap, the_last_user_address)
 {
     uintptr_t addr = ((uintptr_t)1 << 47) - GRAIN;
 
-    cr_assert_eq(hm_pagemap_set(&map, &meta, addr, GRAIN, SPAN_A), 0);
+    cr_assert_eq(hm_pagemap_set(&map, addr, GRAIN, SPAN_A), 0);
     cr_assert_eq(hm_pagemap_get(&map, addr + 1), SPAN_A);
     addr = ((uintptr_t)1 << 48) - GRAIN;
-    cr_assert_eq(hm_pagemap_set(&map, &meta, addr, GRAIN, SPAN_B), 0);
+    cr_assert_eq(hm_pagemap_set(&map, addr, GRAIN, SPAN_B), 0);
     cr_assert_eq(hm_pagemap_get(&map, addr + 1), SPAN_B);
     cr_assert_null(hm_pagemap_get(&map, addr + ((uintptr_t)1 << 48)));
     cr_assert_null(hm_pagemap_get(&map, addr | (uintptr_t)1 << 63));
@@ -94,7 +94,7 @@ Test(pagemap, the_last_user_address)
 static void
 be_far(void)
 {
-    cr_assert_eq(hm_pagemap_set(&map, &meta, 1000 * LEAF_BYTES, GRAIN, SPAN_A), 0);
+    cr_assert_eq(hm_pagemap_set(&map, 1000 * LEAF_BYTES, GRAIN, SPAN_A), 0);
 }
 
 Test(pagemap, without_memory_nothing_is_entered)
@@ -104,12 +104,12 @@ Test(pagemap, without_memory_nothing_is_entered)
     be_far();
     for (unsigned nth = 1; nth <= 3; nth++) { /* the root, and two leaves */
         fake_os_fail(&fake, FAKE_MAP_META, nth == 1 ? 1 : 2, ENOMEM, true);
-        cr_assert_eq(hm_pagemap_set(&map, &meta, edge - GRAIN, 2 * GRAIN, SPAN_A), -ENOMEM);
+        cr_assert_eq(hm_pagemap_set(&map, edge - GRAIN, 2 * GRAIN, SPAN_A), -ENOMEM);
         cr_assert_null(hm_pagemap_get(&map, edge - GRAIN));
         cr_assert_null(hm_pagemap_get(&map, edge));
         fake_os_heal(&fake);
     }
-    cr_assert_eq(hm_pagemap_set(&map, &meta, edge - GRAIN, 2 * GRAIN, SPAN_A), 0);
+    cr_assert_eq(hm_pagemap_set(&map, edge - GRAIN, 2 * GRAIN, SPAN_A), 0);
     cr_assert_eq(hm_pagemap_get(&map, edge), SPAN_A);
 }
 
@@ -120,12 +120,12 @@ Test(pagemap, prepares)
 
     be_far();
     fake_os_fail(&fake, FAKE_MAP_META, 1, ENOMEM, true);
-    cr_assert_eq(hm_pagemap_prepare(&map, &meta, addr, 1), -ENOMEM);
+    cr_assert_eq(hm_pagemap_prepare(&map, addr, 1), -ENOMEM);
     fake_os_heal(&fake);
-    cr_assert_eq(hm_pagemap_prepare(&map, &meta, addr, 1), 0);
+    cr_assert_eq(hm_pagemap_prepare(&map, addr, 1), 0);
     cr_assert_null(hm_pagemap_get(&map, addr));
     fake_os_fail(&fake, FAKE_MAP_META, 1, ENOMEM, true);
-    cr_assert_eq(hm_pagemap_set(&map, &meta, addr, 1, SPAN_A), 0);
+    cr_assert_eq(hm_pagemap_set(&map, addr, 1, SPAN_A), 0);
     cr_assert_eq(hm_pagemap_get(&map, addr), SPAN_A);
 }
 
@@ -138,7 +138,7 @@ Test(pagemap, the_first_address_is_near)
     cr_assert_null(hm_pagemap_get_near(&map, addr));
     cr_assert_null(hm_pagemap_get_near(&map, 0));
     cr_assert_null(hm_pagemap_get_near(&map, UINTPTR_MAX));
-    cr_assert_eq(hm_pagemap_set(&map, &meta, addr, 1, SPAN_A), 0);
+    cr_assert_eq(hm_pagemap_set(&map, addr, 1, SPAN_A), 0);
     cr_assert_null(map.root, "no need for a tree yet");
     cr_assert_eq(hm_pagemap_get_near(&map, addr), SPAN_A);
     end = map.near_addr + (map.near_count << HM_GRAIN_SHIFT);
@@ -146,8 +146,8 @@ Test(pagemap, the_first_address_is_near)
     cr_assert_lt(map.near_addr, addr - LEAF_BYTES / 2, "most of it lies below");
     cr_assert_gt(end, addr + LEAF_BYTES / 16);
 
-    cr_assert_eq(hm_pagemap_set(&map, &meta, end - 2 * GRAIN, 4 * GRAIN, SPAN_B), 0);
-    cr_assert_eq(hm_pagemap_set(&map, &meta, map.near_addr - GRAIN, 2 * GRAIN, SPAN_A), 0);
+    cr_assert_eq(hm_pagemap_set(&map, end - 2 * GRAIN, 4 * GRAIN, SPAN_B), 0);
+    cr_assert_eq(hm_pagemap_set(&map, map.near_addr - GRAIN, 2 * GRAIN, SPAN_A), 0);
     for (uintptr_t at = end - 2 * GRAIN; at < end + 2 * GRAIN; at += GRAIN) {
         cr_assert_eq(hm_pagemap_get(&map, at), SPAN_B);
         cr_assert_eq(hm_pagemap_get_near(&map, at), at < end ? SPAN_B : NULL);
@@ -161,7 +161,7 @@ Test(pagemap, the_first_address_is_near)
 
 Test(pagemap, low_addresses)
 {
-    cr_assert_eq(hm_pagemap_set(&map, &meta, 16 * GRAIN, 2 * GRAIN, SPAN_A), 0);
+    cr_assert_eq(hm_pagemap_set(&map, 16 * GRAIN, 2 * GRAIN, SPAN_A), 0);
     cr_assert_eq(map.near_addr, 0);
     cr_assert_eq(hm_pagemap_get(&map, 17 * GRAIN), SPAN_A);
     cr_assert_null(hm_pagemap_get(&map, 0));
@@ -181,10 +181,10 @@ Test(pagemap, a_small_address_space_has_a_small_table)
         hm_meta_init(&other_meta, &fake.os);
         cr_assert_eq(hm_pagemap_init(&other, &other_meta, limits[i]), 0);
         cr_assert_leq(other_meta.mapped_bytes, 256 * HM_KIB + limits[i] / 100);
-        cr_assert_eq(hm_pagemap_set(&other, &other_meta, addr, GRAIN, SPAN_A), 0);
+        cr_assert_eq(hm_pagemap_set(&other, addr, GRAIN, SPAN_A), 0);
         cr_assert_null(other.root, "limit %zu", limits[i]);
         cr_assert_eq(hm_pagemap_get(&other, addr), SPAN_A);
-        cr_assert_eq(hm_pagemap_set(&other, &other_meta, far_addr, 1, SPAN_B), 0);
+        cr_assert_eq(hm_pagemap_set(&other, far_addr, 1, SPAN_B), 0);
         cr_assert_not_null(other.root);
         cr_assert_eq(hm_pagemap_get(&other, far_addr), SPAN_B);
         cr_assert_eq(hm_pagemap_get(&other, addr), SPAN_A);

@@ -43,7 +43,7 @@ alloc(struct hm_tcache *cache, size_t size_bytes)
 static struct hm_span *
 span_at(uintptr_t addr)
 {
-    return hm_pagemap_get(&rig.heap.pagemap, addr);
+    return hm_pagemap_get(rig.heap.pagemap, addr);
 }
 
 /* The owner looks itself at what it takes from. */

@@ -219,7 +219,7 @@ take(struct hm_tcache *cache)
 static void
 put(struct hm_tcache *cache, uintptr_t addr)
 {
-    struct hm_span *span = hm_pagemap_get(&rig.heap.pagemap, addr);
+    struct hm_span *span = hm_pagemap_get(rig.heap.pagemap, addr);
 
     *(addr == a ? &is_a_live : &is_b_live) = false;
     cr_assert_not_null(span);
@@ -237,7 +237,7 @@ set_up(void)
     other = hm_tcache_acquire(&rig.pool, 0);
     a = rig_alloc(&rig, owner, SIZE_BYTES, 16, NULL);
     b = rig_alloc(&rig, owner, SIZE_BYTES, 16, NULL);
-    cr_assert_eq(hm_pagemap_get(&rig.heap.pagemap, a), hm_pagemap_get(&rig.heap.pagemap, b));
+    cr_assert_eq(hm_pagemap_get(rig.heap.pagemap, a), hm_pagemap_get(rig.heap.pagemap, b));
     is_a_live = true;
     is_b_live = true;
     taken_count = 0;
@@ -396,16 +396,16 @@ static void
 prepare_watched(void)
 {
     uintptr_t addr = rig_alloc(&rig, owner, SMALL_BYTES, 16, NULL);
-    struct hm_span *span = hm_pagemap_get(&rig.heap.pagemap, addr);
+    struct hm_span *span = hm_pagemap_get(rig.heap.pagemap, addr);
 
     cr_assert_not_null(span);
     a = rig_alloc(&rig, owner, SMALL_BYTES, 16, NULL);
     b = rig_alloc(&rig, owner, SMALL_BYTES, 16, NULL);
-    cr_assert_eq(hm_pagemap_get(&rig.heap.pagemap, a), span);
-    cr_assert_eq(hm_pagemap_get(&rig.heap.pagemap, b), span);
+    cr_assert_eq(hm_pagemap_get(rig.heap.pagemap, a), span);
+    cr_assert_eq(hm_pagemap_get(rig.heap.pagemap, b), span);
     hm_tcache_let_go(owner, hm_class_of(SMALL_BYTES));
     rig_free(&rig, other, addr);
-    cr_assert_eq(span->owner, 0);
+    cr_assert_eq(span->owner, HM_NOBODY);
 }
 
 static void

@@ -130,7 +130,7 @@ Test(span, is_found_from_pages_whose_slots_were_handed_out)
         uintptr_t base = span->base;
         uintptr_t end = span->end_addr;
 
-        cr_assert_null(hm_pagemap_get(&rig.heap.pagemap, base));
+        cr_assert_null(hm_pagemap_get(rig.heap.pagemap, base));
         while (span->carved < span->slot_count) {
             uintptr_t next;
 
@@ -139,19 +139,19 @@ Test(span, is_found_from_pages_whose_slots_were_handed_out)
             hm_span_carve(span, &rig.heap);
             next = hm_span_slot_addr(span, span->slot_count - 1 - span->carved);
             for (uint32_t i = 0; i < span->carved; i++)
-                cr_assert_eq(hm_pagemap_get(&rig.heap.pagemap,
+                cr_assert_eq(hm_pagemap_get(rig.heap.pagemap,
                                             hm_span_slot_addr(span, span->slot_count - 1 - i)),
                              span);
             if (span->carved < span->slot_count)
-                cr_assert_null(hm_pagemap_get(&rig.heap.pagemap, next));
+                cr_assert_null(hm_pagemap_get(rig.heap.pagemap, next));
         }
-        cr_assert_neq(hm_pagemap_get(&rig.heap.pagemap, end), span);
+        cr_assert_neq(hm_pagemap_get(rig.heap.pagemap, end), span);
         cr_assert_eq(rig.heap.span_count, 1);
         hm_span_unready(span);
         span->alarm = 0;
         destroy(span);
         for (uintptr_t addr = base; addr < end; addr += 4096)
-            cr_assert_null(hm_pagemap_get(&rig.heap.pagemap, addr));
+            cr_assert_null(hm_pagemap_get(rig.heap.pagemap, addr));
         cr_assert_eq(rig.heap.span_count, 0);
         cr_assert_eq(rig.heap.used_pages, 0);
     }
@@ -210,9 +210,9 @@ Test(span, is_mended_from_its_marks)
     span->ready = hm_span_end(span);
     span->alarm = span->carved;
     /* as if the pagemap had been copied before the span */
-    hm_pagemap_enter(&rig.heap.pagemap, span->base, 4096, NULL);
+    hm_pagemap_enter(rig.heap.pagemap, span->base, 4096, NULL);
     hm_span_mend(span, &rig.heap);
-    cr_assert_eq(hm_pagemap_get(&rig.heap.pagemap, addrs[0]), span);
+    cr_assert_eq(hm_pagemap_get(rig.heap.pagemap, addrs[0]), span);
     cr_assert(!span->is_torn);
     cr_assert_eq(span->alarm, 26);
     cr_assert_eq(hm_span_live_count(span), 26);

@@ -92,7 +92,7 @@ Test(stash, a_freed_block_is_none)
 {
     uintptr_t addr = stash(100000);
 
-    cr_assert_null(hm_pagemap_get(&rig.heap.pagemap, addr));
+    cr_assert_null(hm_pagemap_get(rig.heap.pagemap, addr));
 }
 
 Test(stash, sizes_that_cannot_be)
@@ -124,7 +124,7 @@ Test(stash, other_lengths_take_its_place)
         give(take(200000 + i * 4096));
     cr_assert_eq(rig.heap.stash.pages, 0);
     cr_assert_null(hm_large_alloc_again(&rig.heap, 100000));
-    cr_assert_null(hm_pagemap_get(&rig.heap.pagemap, addr));
+    cr_assert_null(hm_pagemap_get(rig.heap.pagemap, addr));
 }
 
 Test(stash, several_of_a_length)

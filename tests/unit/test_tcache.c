@@ -39,7 +39,7 @@ alloc(size_t size_bytes)
 static struct hm_span *
 span_at(uintptr_t addr)
 {
-    return hm_pagemap_get(&rig.heap.pagemap, addr);
+    return hm_pagemap_get(rig.heap.pagemap, addr);
 }
 
 Test(tcache, the_empty_one_has_no_slot_for_any_size)

@@ -39,7 +39,7 @@ alloc(struct hm_tcache *cache, size_t size_bytes)
 static struct hm_span *
 span_at(uintptr_t addr)
 {
-    return hm_pagemap_get(&rig.heap.pagemap, addr);
+    return hm_pagemap_get(rig.heap.pagemap, addr);
 }
 
 static void
@@ -127,9 +127,9 @@ Test(thread, an_orphan_has_no_owner)
 
     cr_assert_eq(span_at(addr)->owner, 7777);
     hm_tcache_retire(cache);
-    cr_assert_eq(span_at(addr)->owner, 0);
+    cr_assert_eq(span_at(addr)->owner, HM_NOBODY);
     cache = hm_tcache_acquire(&rig.pool, 7777);
-    cr_assert_eq(span_at(addr)->owner, 0);
+    cr_assert_eq(span_at(addr)->owner, HM_NOBODY);
     rig_free(&rig, cache, addr);
     cr_assert_eq(rig.heap.span_count, 0);
 }
