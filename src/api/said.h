@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* said.h - why functions of the arena API fail: what huma_last_error returns. */
+#ifndef HM_API_SAID_H
+#define HM_API_SAID_H
+
+#include "api/arenas.h"
+
+/* Set errno, and what huma_last_error of this thread says: "CALL: WHY". */
+void hm_said(int error, const char *call, const char *why);
+
+/* The arena that a handle stands for, as hm_arenas_find; NULL, and everything said, if there is
+ * none. */
+struct huma_arena *hm_said_find(const huma_arena *handle, const char *call);
+
+/* As hm_said, for an allocation of so many bytes that failed for lack of memory: EINVAL if there is
+ * no arena. Returns NULL. */
+void *hm_said_no_memory(struct huma_arena *arena, const char *call, size_t size_bytes);
+
+#endif
