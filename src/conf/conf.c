@@ -114,6 +114,24 @@ hm_chain_parse(const char *text, struct hm_chain *out_chain)
     return true;
 }
 
+bool
+hm_chain_put_first(struct hm_chain *inout_chain, enum hm_backing_kind kind, unsigned page_shift)
+{
+    struct hm_chain chain = { .kind[0] = (uint8_t)kind, .page_shift[0] = (uint8_t)page_shift };
+
+    chain.kind_count = 1;
+    for (unsigned k = 0; k < inout_chain->kind_count; k++) {
+        if (inout_chain->kind[k] == kind && inout_chain->page_shift[k] == page_shift)
+            continue;
+        if (chain.kind_count == HM_CHAIN_MAX)
+            return false;
+        chain.page_shift[chain.kind_count] = inout_chain->page_shift[k];
+        chain.kind[chain.kind_count++] = inout_chain->kind[k];
+    }
+    *inout_chain = chain;
+    return true;
+}
+
 /* Up to a day. */
 static bool
 parse_ms(const char *text, unsigned *out_ms)
@@ -196,11 +214,7 @@ parse_fork(const char *text, enum hm_fork *out_fork)
 void
 hm_conf_defaults(struct hm_conf *out_conf)
 {
-    out_conf->name = "huma heap";
-    out_conf->limit_bytes = SIZE_MAX;
-    out_conf->is_locked = false;
-    out_conf->is_passed_over = false;
-    out_conf->is_late = false;
+    *out_conf = (struct hm_conf){ .name = "huma heap", .limit_bytes = SIZE_MAX };
 #define HM_OPTION(field, name, parser, fallback, values, help)                                     \
     (void)parser(fallback, &out_conf->field);
 #include "conf/options.def"

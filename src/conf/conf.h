@@ -9,6 +9,7 @@
 #define HM_CONF_CONF_H
 
 #include "base/units.h"
+#include "os/os.h"
 
 /* Where the memory of a range may come from. */
 enum hm_backing_kind {
@@ -31,6 +32,8 @@ enum hm_numa {
     HM_NUMA_LOCAL,      /* the one that the thread runs on */
     HM_NUMA_INTERLEAVE, /* all in turn */
     HM_NUMA_OFF,        /* the kernel decides at each touch */
+    HM_NUMA_BIND,       /* some, and no others. Not from the environment */
+    HM_NUMA_PREFER,     /* one while it has memory. Not from the environment */
 };
 
 /* What is done about hugetlb pages when the process forks. */
@@ -52,6 +55,7 @@ struct hm_chain {
 struct hm_conf {
     const char *name;   /* of its memory in /proc/PID/maps */
     size_t limit_bytes; /* of pages in use; SIZE_MAX: none. Not from the environment */
+    bool has_guards;    /* what is around its memory cannot be accessed. Not from the environment */
     bool is_locked;     /* pages that were touched stay in memory. Not from the environment */
     struct hm_chain backing;
     bool is_passed_over; /* HUMA_ONLY does not mean this executable */
@@ -59,8 +63,10 @@ struct hm_conf {
     size_t huge_start_bytes;
     enum hm_fork fork;
     enum hm_numa numa;
-    const char *only;  /* may point into the environment */
-    const char *stats; /* "0" = no report; may point into the environment */
+    struct hm_node_mask nodes; /* for INTERLEAVE, BIND, PREFER: these; none: all. Not from the
+                                  environment */
+    const char *only;          /* may point into the environment */
+    const char *stats;         /* "0" = no report; may point into the environment */
     bool verbose;
     unsigned purge_delay_ms; /* how long memory is kept for a program that swings */
     bool purge_thread;
@@ -80,6 +86,11 @@ unsigned hm_conf_read(struct hm_conf *out_conf, hm_getenv_fn getenv_fn, int err_
 
 /* A chain as HUMA_BACKING spells it. Returns false, and nothing changed, if `text` is none. */
 bool hm_chain_parse(const char *text, struct hm_chain *out_chain);
+
+/* Put a backing, of hugetlb with this page_shift, before the others of a chain. Returns false, and
+ * nothing changed, if there is no room. */
+bool hm_chain_put_first(struct hm_chain *inout_chain, enum hm_backing_kind kind,
+                        unsigned page_shift);
 
 /* Obey HUMA_ONLY in the executable with this absolute path; "" if that is not known. */
 void hm_conf_select(struct hm_conf *inout_conf, const char *exe_path);

@@ -9,7 +9,8 @@
  *             it runs on when it needs pages; what it frees goes back to the lists of the node that
  *             it came from. A node without memory that the process may use is served by the nearest
  *             one. The policy prefers and does not insist: a node that is full is no reason to
- *             fail.
+ *             fail. Where all memory is to come from the same nodes, whoever allocates, there is
+ *             one set of lists and one policy.
  *             With one node, or none that can be told, heap->nodes is NULL and nothing is asked.
  * State       heap->nodes, heap->has_one_node.
  * Locking     heap->lock is held by the caller.
@@ -28,6 +29,15 @@ hm_nodes_may_ask(const struct hm_heap *heap)
 {
     return heap->os->filters(heap->os->ctx) == HM_FILTERS_NONE;
 }
+
+/* For all memory of a heap. */
+static const enum hm_policy policies[] = {
+    [HM_NUMA_LOCAL] = HM_POLICY_PREFER, /* of the node */
+    [HM_NUMA_INTERLEAVE] = HM_POLICY_INTERLEAVE,
+    [HM_NUMA_OFF] = HM_POLICY_PREFER,
+    [HM_NUMA_BIND] = HM_POLICY_BIND,
+    [HM_NUMA_PREFER] = HM_POLICY_PREFER,
+};
 
 /* --- at the start ----------------------------------------------------------------------------- */
 
@@ -100,22 +110,25 @@ static struct hm_nodes *
 make_nodes(struct hm_heap *heap)
 {
     const struct hm_os *os = heap->os;
-    enum hm_numa numa = heap->backing.conf->numa;
+    const struct hm_conf *conf = heap->backing.conf;
     struct hm_node_mask mask;
     struct hm_nodes *nodes;
 
-    if (numa == HM_NUMA_OFF || !hm_nodes_may_ask(heap) || os->nodes(os->ctx, &mask) != 0)
+    if (conf->numa == HM_NUMA_OFF || !hm_nodes_may_ask(heap) || os->nodes(os->ctx, &mask) != 0)
         return NULL;
     if (count_nodes(&mask) < 2) {
-        if (heap->backing.conf->verbose)
+        if (conf->verbose)
             say_one(heap, &mask);
         return NULL;
     }
     nodes = hm_meta_alloc(&heap->meta, sizeof(*nodes), sizeof(uint64_t));
     if (nodes == NULL)
         return NULL;
+    if (count_nodes(&conf->nodes) > 0)
+        mask = conf->nodes;
     enter_nodes(nodes, &mask);
-    if (numa == HM_NUMA_INTERLEAVE)
+    nodes->policy = policies[conf->numa];
+    if (conf->numa != HM_NUMA_LOCAL)
         nodes->count = 1;
     return add_lists(heap, nodes->count) ? nodes : NULL;
 }
@@ -172,7 +185,7 @@ hm_nodes_place_slow(struct hm_heap *heap, uintptr_t addr, size_t len_bytes, unsi
         return;
     hm_node_add(&one, nodes->ids[node]);
     if (nodes->count == 1)
-        (void)os->place(os->ctx, addr, len_bytes, HM_POLICY_INTERLEAVE, &nodes->mask);
+        (void)os->place(os->ctx, addr, len_bytes, nodes->policy, &nodes->mask);
     else
         (void)os->place(os->ctx, addr, len_bytes, HM_POLICY_PREFER, &one);
 }

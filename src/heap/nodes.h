@@ -13,9 +13,10 @@
 
 /* What a heap knows of several nodes. Elsewhere a node is an index in `ids`. */
 struct hm_nodes {
-    unsigned count;              /* with page lists of their own; 1: memory is interleaved */
+    unsigned count; /* with page lists of their own; 1: `policy` is for all memory */
+    enum hm_policy policy;
     uint16_t ids[HM_NODES_MAX];  /* the kernel's numbers of these, rising */
-    struct hm_node_mask mask;    /* all that the process may use */
+    struct hm_node_mask mask;    /* all that the heap may use */
     uint8_t idx_of[HM_NODE_IDS]; /* [the kernel's number]: whose memory threads there get;
                                     HM_NODES_MAX: not known yet */
 };

@@ -97,6 +97,7 @@ hm_node_add(struct hm_node_mask *mask, unsigned node)
 enum hm_policy {
     HM_POLICY_PREFER,     /* the one of the mask, or the nearest that has some */
     HM_POLICY_INTERLEAVE, /* all of the mask in turn, a page or a huge page each */
+    HM_POLICY_BIND,       /* those of the mask; where they are full, the kernel ends processes */
 };
 
 /* Which step of mapping hugetlb pages failed. */

@@ -47,11 +47,14 @@ int
 hm_os_place(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_policy policy,
             const struct hm_node_mask *mask)
 {
-    int mode = policy == HM_POLICY_INTERLEAVE ? HM_MPOL_INTERLEAVE : HM_MPOL_PREFERRED;
+    static const int modes[] = { [HM_POLICY_PREFER] = HM_MPOL_PREFERRED,
+                                 [HM_POLICY_INTERLEAVE] = HM_MPOL_INTERLEAVE,
+                                 [HM_POLICY_BIND] = HM_MPOL_BIND };
 
     (void)ctx;
     /* The kernel takes one bit fewer than it is told. */
-    return syscall(SYS_mbind, addr, len_bytes, mode, mask->words, (unsigned long)HM_NODE_IDS + 1, 0)
+    return syscall(SYS_mbind, addr, len_bytes, modes[policy], mask->words,
+                   (unsigned long)HM_NODE_IDS + 1, 0)
                    == 0
                ? 0
                : -errno;

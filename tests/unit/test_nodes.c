@@ -237,6 +237,37 @@ Test(nodes, interleaved)
     cr_assert_eq(rig.fake.here_count, 0);
 }
 
+/* Only some of the nodes, whoever allocates. */
+static void
+expect_all_on_70(enum hm_numa numa, enum hm_policy policy)
+{
+    const struct fake_placed *placed;
+
+    have_four();
+    rig.conf.numa = numa;
+    hm_node_add(&rig.conf.nodes, 70);
+    placed = fake_os_placed(&rig.fake, take_on(5, 600).addr);
+    cr_assert_not_null(placed);
+    cr_expect_eq(placed->policy, policy);
+    cr_expect_arr_eq(&placed->mask, &rig.conf.nodes, sizeof(placed->mask));
+    cr_expect_eq(rig.fake.here_count, 0);
+}
+
+Test(nodes, bound)
+{
+    expect_all_on_70(HM_NUMA_BIND, HM_POLICY_BIND);
+}
+
+Test(nodes, preferred)
+{
+    expect_all_on_70(HM_NUMA_PREFER, HM_POLICY_PREFER);
+}
+
+Test(nodes, interleaved_over_some)
+{
+    expect_all_on_70(HM_NUMA_INTERLEAVE, HM_POLICY_INTERLEAVE);
+}
+
 Test(nodes, off)
 {
     have_four();
