@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "heap/purge.h"
+#include "heap/supply.h"
 
 #define MALLOC_ALIGN_BYTES ((size_t)16)
 
@@ -162,6 +163,8 @@ free_large(struct hm_heap *heap)
         struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
 
         link = link->next;
+        if (hm_pool_is_at_rest(span))
+            break;
         if (hm_span_is_large(span))
             hm_large_free(heap, span, span->base);
     }
@@ -230,7 +233,8 @@ hm_arena_settle(struct hm_arena *arena, const struct hm_run *run)
     size_t len_bytes = hm_pages_to_bytes(&heap->geom, run->len_pages);
     int saved_errno = errno;
 
-    arena->keep_bytes = hm_align_up(len_bytes, hm_region_bytes(&heap->geom));
+    if (!arena->is_supplied)
+        arena->keep_bytes = hm_align_up(len_bytes, hm_region_bytes(&heap->geom));
     hm_lock_take(&heap->lock);
     heap->cutoff.keep_bytes = SIZE_MAX;
     hm_pheap_give(heap, run->region, run->addr, run->len_pages);
@@ -250,13 +254,33 @@ set_os(struct hm_arena *arena, const struct hm_os *os)
 void
 hm_arena_close(struct hm_arena *arena)
 {
+    hm_closed_init(&arena->closed, arena->real);
     set_os(arena, &arena->closed);
 }
 
 void
 hm_arena_reopen(struct hm_arena *arena)
 {
-    set_os(arena, arena->real);
+    if (!arena->is_supplied)
+        set_os(arena, arena->real);
+}
+
+int
+hm_arena_supply(struct hm_arena *arena, void *mem, size_t len_bytes)
+{
+    struct hm_heap *heap = &arena->heap;
+    int rc;
+
+    arena->is_supplied = true;
+    hm_closed_init(&arena->closed, arena->real);
+    arena->closed.map_meta = arena->real->map_meta;
+    set_os(arena, &arena->closed);
+    hm_lock_take(&heap->lock);
+    rc = hm_supply_enter(heap, (uintptr_t)mem, len_bytes);
+    arena->keep_bytes = heap->extent_regions << heap->geom.region_shift;
+    heap->cutoff.keep_bytes = arena->keep_bytes;
+    hm_lock_give(&heap->lock);
+    return rc;
 }
 
 /* What is not there yet must be before the kernel is out of reach. */
@@ -327,7 +351,7 @@ hm_arena_init(struct hm_arena *arena, const struct hm_arena_site *site, const st
 {
     arena->conf = *conf;
     arena->real = site->os;
-    hm_closed_init(&arena->closed, site->os);
+    arena->is_supplied = false;
     arena->keep_bytes = 0;
     arena->reset_peak_bytes = 0;
     if (hm_heap_init(&arena->heap, site->pagemap, site->os, &arena->conf, site->geom) != 0) {

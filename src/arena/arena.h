@@ -29,6 +29,7 @@ struct hm_arena {
     struct hm_conf conf;      /* const */
     size_t keep_bytes;        /* free memory that stays, but for resets; const */
     size_t reset_peak_bytes;  /* what was in use at the largest reset */
+    bool is_supplied;         /* its memory is the program's; const */
     const struct hm_os *real; /* const */
     struct hm_os closed;      /* see hm_arena_close */
 };
@@ -53,6 +54,11 @@ int hm_arena_init(struct hm_arena *arena, const struct hm_arena_site *site,
  *   has_memory  false: it was left out of this forked child, and others may be where it was */
 void hm_arena_fini(struct hm_arena *arena, bool has_memory);
 
+/* Let a new arena have the whole pages of a range of the program's for its blocks, and nothing from
+ * the kernel but metadata. Returns 0, or -ENOMEM: there is no whole page, or no memory for
+ * metadata. */
+int hm_arena_supply(struct hm_arena *arena, void *mem, size_t len_bytes);
+
 /* Open memory ahead: a run of the length, to be handed to hm_arena_settle, after which it is free
  * memory that stays. It may be touched before. Returns 0 or -ENOMEM. */
 int hm_arena_open(struct hm_arena *arena, size_t len_bytes, struct hm_run *out_run);
@@ -64,7 +70,8 @@ void hm_arena_equip(struct hm_arena *arena);
 
 /* From now on the arena does without the kernel: what it has is all that it will have, metadata
  * for it included. What is resident then stays so. hm_arena_reopen undoes that for a while, as
- * across a fork; heap.lock is held or no other thread uses the arena. */
+ * across a fork; heap.lock is held or no other thread uses the arena. The kernel is never told of
+ * memory of the program's. */
 void hm_arena_close(struct hm_arena *arena);
 void hm_arena_reopen(struct hm_arena *arena);
 

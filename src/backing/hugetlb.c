@@ -299,7 +299,7 @@ hm_hugetlb_release(struct hm_backing *backing, uintptr_t addr, size_t len_bytes)
 
     /* One of the names of the heap's address space: it joins its neighbours. */
     if (rc == 0)
-        os->name(os->ctx, addr, len_bytes, "huma heap");
+        os->name(os->ctx, addr, len_bytes, backing->conf->name);
     return rc;
 }
 

@@ -83,6 +83,7 @@ hm_pool_check(const struct hm_pool *pool, uintptr_t *out_addr)
     size_t mapped_bytes = 0;
     size_t mapped_count = 0;
     size_t span_count = 0;
+    bool is_rest = false; /* from here on nothing was used since the last reset */
 
     for (struct hm_list *link = heap->spans.next; link != &heap->spans; link = link->next) {
         struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
@@ -91,6 +92,9 @@ hm_pool_check(const struct hm_pool *pool, uintptr_t *out_addr)
         *out_addr = span->base;
         if (broken != NULL)
             return broken;
+        is_rest = is_rest || hm_pool_is_at_rest(span);
+        if (is_rest && span->kind != HM_SPAN_MIXED && !hm_pool_is_at_rest(span))
+            return "spans that a reset left lie behind those in use";
         span_count++;
         if (span->kind == HM_SPAN_MAPPED) {
             mapped_bytes += hm_pages_to_bytes(&heap->geom, span->len_pages);

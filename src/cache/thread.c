@@ -221,6 +221,10 @@ adopt_locked(struct hm_pool *pool, struct hm_tcache *cache, unsigned class_idx)
     while ((span = find_orphan(pool, class_idx)) != NULL) {
         hm_list_del(&span->link);
         count_off(pool, span);
+        if (is_clean(span)) {
+            hm_list_unlink(&span->all_link);
+            hm_list_add_first(&pool->heap->spans, &span->all_link);
+        }
         if ((hm_remote_hold(span) & HM_REMOTE_CLAIMED) != 0) {
             (void)hm_remote_unhold(span); /* who gives it back waits for the lock */
             continue;
@@ -366,28 +370,45 @@ forget_given(struct hm_tcache *self, struct hm_list *list)
     }
 }
 
+/* The owner, who was to recycle spans that others gave back, will not be told of them any more. */
+static void
+recycle_given(struct hm_tcache *cache)
+{
+    struct hm_span *span = cache->pending;
+
+    cache->pending = NULL;
+    while (span != NULL) {
+        struct hm_span *next = span->pending_next;
+
+        if (span->kind == HM_SPAN_IDLE)
+            hm_span_recycle(cache->pool->heap, span);
+        span = next;
+    }
+}
+
 HM_LATER void
 hm_pool_reset(struct hm_pool *pool)
 {
     struct hm_list *link = pool->heap->spans.next;
 
-    for (struct hm_tcache *cache = pool->caches; cache != NULL; cache = cache->next) {
-        hm_tcache_clear(cache);
-        cache->pending = NULL;
-    }
-    for (unsigned i = 0; i < HM_CLASS_COUNT; i++)
-        hm_list_init(&pool->orphans[i]);
-    pool->orphan_count = 0;
     for (; link != &pool->heap->spans; link = link->next) {
         struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
 
+        if (hm_pool_is_at_rest(span))
+            break;
         if (span->kind != HM_SPAN_SLOTS)
             continue;
+        /* From a list of a cache, which forgets it, or of other orphans. */
+        hm_list_unlink(&span->link);
         hm_span_reset(pool->heap, span);
-        hm_list_add_last(&pool->orphans[span->class_idx], &span->link);
-        pool->orphan_count++;
+        hm_list_add_first(&pool->orphans[span->class_idx], &span->link);
+        hm_store(&pool->clean_count, pool->clean_count + 1);
     }
-    pool->clean_count = pool->orphan_count;
+    hm_store(&pool->orphan_count, pool->clean_count);
+    for (struct hm_tcache *cache = pool->caches; cache != NULL; cache = cache->next) {
+        hm_tcache_clear(cache);
+        recycle_given(cache);
+    }
 }
 
 HM_LATER void

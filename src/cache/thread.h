@@ -40,6 +40,16 @@ void hm_tcache_retire(struct hm_tcache *cache);
  * may be full. Takes heap->lock if there are orphans at all. */
 struct hm_span *hm_pool_adopt(struct hm_pool *pool, struct hm_tcache *cache, unsigned class_idx);
 
+/* Whether the span is as a reset left it. In heap->spans, no large block and no other span of slots
+ * comes behind one that is: so a reset costs what was used since the one before, whatever there is
+ * besides. heap->lock is held. */
+HM_INLINE bool
+hm_pool_is_at_rest(const struct hm_span *span)
+{
+    return span->kind == HM_SPAN_SLOTS && hm_load(&span->carved) == 0
+           && hm_load(&span->home) == NULL;
+}
+
 /* All blocks of all spans are free at once. Spans of slots stay as they are, for those who need one
  * of the class; the caches have none. No thread uses the heap meanwhile. heap->lock is held. */
 void hm_pool_reset(struct hm_pool *pool);

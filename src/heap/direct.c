@@ -57,10 +57,9 @@ hm_direct_refit_bytes(const struct hm_heap *heap, size_t len_bytes, size_t old_b
 static int
 map_once(struct hm_heap *heap, size_t len_bytes, size_t align_bytes, struct hm_mapping *out_map)
 {
-    const struct hm_os *os = heap->os;
     struct hm_mapping map = { .len_bytes = len_bytes };
     struct hm_range range;
-    int rc = os->reserve(os->ctx, len_bytes, align_bytes, &map.addr);
+    int rc = hm_heap_reserve(heap, len_bytes, align_bytes, &map.addr);
 
     if (rc != 0)
         return rc;
@@ -71,7 +70,7 @@ map_once(struct hm_heap *heap, size_t len_bytes, size_t align_bytes, struct hm_m
     if (hm_pagemap_prepare(heap->pagemap, map.addr, 1) != 0
         || hm_backing_obtain(&heap->backing, &range, hm_heap_bytes(heap) + len_bytes, &map.kind)
                != 0) {
-        (void)os->unmap(os->ctx, map.addr, len_bytes);
+        (void)hm_heap_unreserve(heap, map.addr, len_bytes);
         return -ENOMEM;
     }
     *out_map = map;
@@ -93,14 +92,17 @@ hm_direct_carry(struct hm_heap *heap, uintptr_t addr, size_t len_bytes, enum hm_
                 struct hm_mapping *out_map)
 {
     const struct hm_os *os = heap->os;
-    struct hm_mapping map = { .len_bytes = len_bytes, .kind = kind };
+    size_t map_bytes = hm_align_up(len_bytes, hm_region_bytes(&heap->geom));
+    struct hm_mapping map = { .len_bytes = map_bytes, .kind = kind };
     int rc;
 
+    if (map_bytes - len_bytes > hm_heap_left_bytes(heap))
+        return -ENOMEM;
     /* The kernel moves no part of these, and no range of several mappings (mthp.c). */
-    if (kind == HM_BACKING_HUGETLB
+    if (kind == HM_BACKING_HUGETLB || hm_heap_guard_bytes(heap) != 0
         || (kind == HM_BACKING_MTHP && heap->geom.hpage_shift > heap->geom.region_shift))
         return -EINVAL;
-    rc = os->carry(os->ctx, addr, len_bytes, hm_region_bytes(&heap->geom), &map.addr);
+    rc = os->carry(os->ctx, addr, map_bytes, hm_region_bytes(&heap->geom), &map.addr);
     if (rc != 0)
         return rc;
     enter(heap, &map);
@@ -140,7 +142,7 @@ hm_direct_unmap(struct hm_heap *heap, const struct hm_mapping *map)
 {
     /* munmap can fail when it would split a mapping and vm.max_map_count is used up: then the
      * memory goes back, and the address space serves smaller blocks. */
-    if (heap->os->unmap(heap->os->ctx, map->addr, map->len_bytes) != 0
+    if (hm_heap_unreserve(heap, map->addr, map->len_bytes) != 0
         && heap->os->advise(heap->os->ctx, map->addr, map->len_bytes, HM_ADVICE_DISCARD) == 0)
         (void)hm_extent_adopt(heap, map->addr, map->len_bytes);
     heap->direct_bytes -= map->len_bytes;
@@ -234,7 +236,8 @@ hm_direct_resize(struct hm_heap *heap, struct hm_mapping *inout_map, size_t new_
     size_t before_bytes = inout_map->len_bytes;
     int rc;
 
-    if (new_bytes > before_bytes && new_bytes - before_bytes > hm_heap_left_bytes(heap))
+    if (hm_heap_guard_bytes(heap) != 0
+        || (new_bytes > before_bytes && new_bytes - before_bytes > hm_heap_left_bytes(heap)))
         return -ENOMEM;
     rc = resize_once(heap, inout_map, new_bytes, hm_heap_is_limited(heap) ? 0 : more_bytes);
     if (rc != 0 && hm_extent_make_room(heap, rc))

@@ -18,12 +18,13 @@
 
 /* Whether a block of this length gets one. With hugetlb in the chain none does, but for alignment:
  * the kernel does not resize such a mapping, and parts of a block may be on another backing. Nor
- * does one where huge pages are larger than regions, if smaller ones may serve (mthp.c). */
+ * does one where huge pages are larger than regions, if smaller ones may serve (mthp.c), or with
+ * guards, which would have to be moved. */
 HM_INLINE bool
 hm_direct_is_wanted(const struct hm_heap *heap, size_t len_bytes, bool is_growing)
 {
     return (len_bytes >= HM_DIRECT_MIN_BYTES || (is_growing && len_bytes >= HM_GROWN_MIN_BYTES))
-           && !hm_backing_is_mixed(&heap->backing);
+           && !hm_backing_is_mixed(&heap->backing) && hm_heap_guard_bytes(heap) == 0;
 }
 
 struct hm_mapping {
@@ -49,6 +50,8 @@ int hm_direct_map(struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
                   struct hm_mapping *out_map);
 
 /* Move the pages of whole regions of the page heap, all of `kind`, into a mapping of their own.
+ *   len_bytes  of a run that begins with the first of them and ends in the last; what the mapping
+ *              has more, a limit must leave room for
  * Returns 0 or a negative errno; the regions are without memory then, and still in use. */
 int hm_direct_carry(struct hm_heap *heap, uintptr_t addr, size_t len_bytes,
                     enum hm_backing_kind kind, struct hm_mapping *out_map);

@@ -117,11 +117,10 @@ static int
 reserve(struct hm_heap *heap, size_t region_count, size_t align_count,
         struct hm_extent **out_extent)
 {
-    const struct hm_os *os = heap->os;
     size_t len_bytes = region_count << heap->geom.region_shift;
     struct hm_extent *extent;
     uintptr_t addr = 0;
-    int rc = os->reserve(os->ctx, len_bytes, align_count << heap->geom.region_shift, &addr);
+    int rc = hm_heap_reserve(heap, len_bytes, align_count << heap->geom.region_shift, &addr);
 
     if (rc != 0)
         return rc;
@@ -132,7 +131,7 @@ reserve(struct hm_heap *heap, size_t region_count, size_t align_count,
     }
     if (extent != NULL)
         release(heap, extent);
-    (void)os->unmap(os->ctx, addr, len_bytes);
+    (void)hm_heap_unreserve(heap, addr, len_bytes);
     return -ENOMEM;
 }
 
@@ -257,7 +256,7 @@ hm_extent_trim(struct hm_heap *heap)
     struct hm_extent **link = &heap->extents;
     bool is_trimmed = false;
 
-    if (heap->os->address_limit(heap->os->ctx) == SIZE_MAX)
+    if (heap->os->address_limit(heap->os->ctx) == SIZE_MAX || hm_heap_guard_bytes(heap) != 0)
         return false;
     heap->last_extent = NULL;
     while (*link != NULL) {

@@ -19,8 +19,9 @@ int hm_extent_adopt(struct hm_heap *heap, uintptr_t addr, size_t len_bytes);
 
 /* Under RLIMIT_AS, unmap what the extents have behind their last region in use, kept regions
  * included: an extent without any goes whole. Where there is no such limit it stays: address space
- * costs nothing, and where mappings are scarce it is all that there is. No pointer to a region that
- * is not in use may be held. Returns whether there was something. */
+ * costs nothing, and where mappings are scarce it is all that there is. So does what has a guard
+ * behind it. No pointer to a region that is not in use may be held. Returns whether there was
+ * something. */
 bool hm_extent_trim(struct hm_heap *heap);
 
 /* The kernel refused address space with `rc`: trim, if that can help. Returns whether it is worth

@@ -135,6 +135,11 @@ struct hm_heap {
     size_t base_regions; /* open regions on base pages */
     struct hm_heal heal;
 
+    /* memory of the program's (supply.c) */
+    uintptr_t supply_addr;
+    size_t supply_bytes;  /* 0: the heap gets its memory from the kernel */
+    size_t outside_pages; /* in use in its regions, and not its own */
+
     bool has_shadows;                 /* some region has a copy for a child (shadow.c) */
     enum hm_backing_kind shadow_kind; /* on what */
 
@@ -147,7 +152,7 @@ struct hm_heap {
     struct hm_cutoff cutoff; /* which blocks are direct, whichever pages they lie on */
 
     /* spans (span/span.c) */
-    struct hm_list spans;           /* every live span */
+    struct hm_list spans;           /* every live span; those that a reset emptied come last */
     struct hm_span *idle_spans[65]; /* [n]: unused structs with n words of remote bits */
     size_t span_count;
 };
@@ -165,7 +170,16 @@ int hm_heap_init(struct hm_heap *heap, struct hm_pagemap *pagemap, const struct 
  *   has_memory  false: all that it has is its metadata */
 void hm_heap_fini(struct hm_heap *heap, bool has_memory);
 
-/* Part of that: a mapping that is in nobody's books any more. */
+/* Reserve address space for an extent or a mapping, with what conf->has_guards wants around it.
+ * Returns 0 or a negative errno.
+ *   align_bytes  at least a region */
+int hm_heap_reserve(const struct hm_heap *heap, size_t len_bytes, size_t align_bytes,
+                    uintptr_t *out_addr);
+
+/* Give back all of it. Returns 0 or a negative errno, and nothing changed. */
+int hm_heap_unreserve(const struct hm_heap *heap, uintptr_t addr, size_t len_bytes);
+
+/* The same for good: a mapping that is in nobody's books any more. */
 void hm_heap_unmap(const struct hm_heap *heap, uintptr_t addr, size_t len_bytes);
 
 /* Which region of an extent a page lies in, and which page of that it is. */
@@ -192,6 +206,13 @@ HM_INLINE bool
 hm_heap_is_limited(const struct hm_heap *heap)
 {
     return heap->backing.conf->limit_bytes != SIZE_MAX;
+}
+
+/* Nothing is accessible for so long before and behind each extent and each mapping. */
+HM_INLINE size_t
+hm_heap_guard_bytes(const struct hm_heap *heap)
+{
+    return heap->backing.conf->has_guards ? hm_region_bytes(&heap->geom) : 0;
 }
 
 /* How many more bytes may be in use. */

@@ -180,21 +180,30 @@ take_pages(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size
     hm_demand_note(&heap->demand, heap->used_pages);
 }
 
+int
+hm_pheap_take_at(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx, size_t len_pages,
+                 struct hm_run *out_run)
+{
+    size_t heap_bytes = hm_heap_bytes(heap) + hm_pages_to_bytes(&heap->geom, len_pages);
+
+    if (open_regions(heap, extent, hm_heap_region_of(heap, page_idx),
+                     hm_heap_region_of(heap, page_idx + len_pages - 1) + 1, heap_bytes)
+        != 0)
+        return -ENOMEM;
+    take_pages(heap, extent, page_idx, len_pages, out_run);
+    return 0;
+}
+
 /* A run that fits into no free run of the open regions. */
 static int
 take_new(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_pages,
          struct hm_run *out_run)
 {
-    size_t heap_bytes = hm_heap_bytes(heap) + hm_pages_to_bytes(&heap->geom, len_pages);
     struct hm_place place = { 0 };
 
-    if (hm_place_find(heap, node, len_pages, align_pages, &place) != 0
-        || open_regions(heap, place.extent, hm_heap_region_of(heap, place.page_idx),
-                        hm_heap_region_of(heap, place.page_idx + len_pages - 1) + 1, heap_bytes)
-               != 0)
+    if (hm_place_find(heap, node, len_pages, align_pages, &place) != 0)
         return -ENOMEM;
-    take_pages(heap, place.extent, place.page_idx, len_pages, out_run);
-    return 0;
+    return hm_pheap_take_at(heap, place.extent, place.page_idx, len_pages, out_run);
 }
 
 /* The free run of the open regions of a node into which a request fits: its region and page, or
@@ -293,7 +302,6 @@ HM_LATER bool
 hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t end_addr,
                 size_t more_pages)
 {
-    size_t heap_bytes = hm_heap_bytes(heap) + hm_pages_to_bytes(&heap->geom, more_pages);
     struct hm_extent *extent = region->extent;
     size_t page_idx = (end_addr - extent->addr) >> heap->geom.page_shift;
     size_t end_idx = page_idx + more_pages;
@@ -304,11 +312,8 @@ hm_pheap_extend(struct hm_heap *heap, const struct hm_region *region, uintptr_t 
     if (!is_free(heap, extent, page_idx, end_idx)
         && !(hm_stash_flush(heap) && is_free(heap, extent, page_idx, end_idx)))
         return false;
-    if (open_regions(heap, extent, hm_heap_region_of(heap, page_idx),
-                     hm_heap_region_of(heap, end_idx - 1) + 1, heap_bytes)
-        != 0)
+    if (hm_pheap_take_at(heap, extent, page_idx, more_pages, &run) != 0)
         return false;
-    take_pages(heap, extent, page_idx, more_pages, &run);
     hm_heal_visit(heap);
     hm_purge_visit(heap);
     return true;

@@ -29,6 +29,10 @@ struct hm_run {
 int hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages,
                   struct hm_run *out_run);
 
+/* The same just there: free pages of an extent, in regions open or not. */
+int hm_pheap_take_at(struct hm_heap *heap, struct hm_extent *extent, size_t page_idx,
+                     size_t len_pages, struct hm_run *out_run);
+
 /* Give pages back that hm_pheap_take gave out; also the tail of a run. May return memory to the
  * kernel. Next on the free walk: hm_purge_emptied (heap/purge.c).
  *   region  any region of the extent in which `addr` lies */

@@ -159,8 +159,8 @@ hm_pheap_check(const struct hm_heap *heap)
         else if (region->state == HM_REGION_OPEN && region->backing == HM_BACKING_THP)
             huge_free_pages += heap->region_pages - region->used_pages;
     }
-    if (used_pages != heap->used_pages + heap->stash.pages)
-        return "used_pages of the heap and the stash are the sum over the regions";
+    if (used_pages != heap->used_pages + heap->stash.pages + heap->outside_pages)
+        return "used_pages of the heap, the stash and what is outside are the sum over the regions";
     if (open_count != heap->open_count || kept_count != heap->kept_count
         || giant_kept_count != heap->giant_kept_count)
         return "regions are counted by state";

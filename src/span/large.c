@@ -67,7 +67,7 @@ enter(struct hm_heap *heap, struct hm_span *span, uintptr_t addr, size_t len_pag
     span->len_pages = len_pages;
     set_asked(heap, span, asked_pages);
     span->charge = (struct hm_charge){ 0 };
-    hm_list_add_last(&heap->spans, &span->all_link);
+    hm_list_add_first(&heap->spans, &span->all_link);
     heap->span_count++;
 }
 
@@ -406,7 +406,7 @@ carry_run(struct hm_heap *heap, struct hm_span *span, size_t new_bytes, struct h
     if (new_bytes <= old_bytes || map_bytes < HM_GROWN_MIN_BYTES)
         return false;
     kind = hm_extent_backing(span->region->extent, first_idx, end_idx);
-    if (kind == HM_BACKING_KINDS || hm_direct_carry(heap, span->base, map_bytes, kind, &map) != 0)
+    if (kind == HM_BACKING_KINDS || hm_direct_carry(heap, span->base, moved_bytes, kind, &map) != 0)
         return false;
     *out_rest = (struct hm_rest){ map.addr, span->base, moved_bytes, NULL, map };
     new_bytes = hm_direct_fit_bytes(heap, new_bytes, new_bytes - old_bytes);

@@ -110,7 +110,7 @@ hm_mixed_create(struct hm_heap *heap)
         hm_span_recycle(heap, span);
         return NULL;
     }
-    hm_list_add_last(&heap->spans, &span->all_link);
+    hm_list_add_first(&heap->spans, &span->all_link);
     heap->span_count++;
     return span;
 }

@@ -2,6 +2,8 @@
 /* span.c - slow paths, birth and death of spans (see span.h). */
 #include "span/span.h"
 
+#include <string.h>
+
 #include "base/fmt.h"
 #include "span/mixed.h"
 
@@ -259,7 +261,7 @@ put_place_in(struct hm_fmt *out, uintptr_t addr, uintptr_t start, size_t size_by
     hm_fmt_hex(out, addr - start);
     hm_fmt_str(out, " bytes into a block of size ");
     hm_fmt_u64(out, size_bytes);
-    hm_fmt_str(out, "; pass what malloc returned");
+    hm_fmt_str(out, "; pass what the allocation returned");
 }
 
 static void
@@ -277,7 +279,7 @@ put_place(struct hm_fmt *out, const struct hm_span *span, uintptr_t addr)
         hm_fmt_hex(out, first_addr - addr);
         hm_fmt_str(out, " bytes before the first block of size ");
         hm_fmt_u64(out, span->slot_bytes);
-        hm_fmt_str(out, "; pass what malloc returned");
+        hm_fmt_str(out, "; pass what the allocation returned");
     }
 }
 
@@ -287,7 +289,7 @@ put_place_mixed(struct hm_fmt *out, uintptr_t addr, uintptr_t start, size_t size
     if (size_bytes != 0)
         put_place_in(out, addr, start, size_bytes);
     else
-        hm_fmt_str(out, "no live block starts there; pass what malloc returned");
+        hm_fmt_str(out, "no live block starts there; pass what the allocation returned");
 }
 
 HM_LATER void
@@ -306,7 +308,7 @@ hm_span_misuse(struct hm_span *span, uintptr_t addr, const char *call)
     else if (span->kind == HM_SPAN_SLOTS && hm_span_slot_idx(span, addr) < span->slot_count)
         start = addr;
     if (start == addr) {
-        hm_fmt_str(&what_out, call[0] == 'f' ? ": double free of" : ": freed block");
+        hm_fmt_str(&what_out, strstr(call, "free") != NULL ? ": double free of" : ": freed block");
         hm_fmt_str(&why_out, "this block of size class ");
         hm_fmt_u64(&why_out, size_bytes);
         hm_fmt_str(&why_out, " is free already, or was never handed out");
@@ -420,7 +422,7 @@ create_locked(struct hm_heap *heap, unsigned class_idx, unsigned owned_count)
         hm_span_recycle(heap, span);
         return NULL;
     }
-    hm_list_add_last(&heap->spans, &span->all_link);
+    hm_list_add_first(&heap->spans, &span->all_link);
     heap->span_count++;
     return span;
 }

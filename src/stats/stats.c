@@ -67,6 +67,7 @@ add_regions(const struct hm_heap *heap, struct hm_stats *stats)
                 += hm_pages_to_bytes(&heap->geom, held_pages - region->used_pages);
     }
     stats->free_page_bytes += hm_pages_to_bytes(&heap->geom, heap->stash.pages);
+    stats->backing_bytes[HM_BACKING_4K] -= hm_pages_to_bytes(&heap->geom, heap->outside_pages);
     for (unsigned kind = 0; kind < HM_BACKING_KINDS; kind++)
         stats->backing_bytes[kind] += heap->direct_kind_bytes[kind];
 }
@@ -87,6 +88,8 @@ ask_residency(struct hm_heap *heap, struct hm_residency *sum)
 {
     const struct hm_os *os = heap->os;
 
+    if (heap->supply_bytes != 0)
+        return os->scan(os->ctx, heap->supply_addr, heap->supply_bytes, sum) == 0;
     for (struct hm_extent *extent = heap->extents; extent != NULL; extent = extent->next)
         if (os->scan(os->ctx, extent->addr, extent->region_count << heap->geom.region_shift, sum)
             != 0)
@@ -124,7 +127,8 @@ hm_stats_read(struct hm_pool *pool, bool ask_kernel, struct hm_stats *out_stats)
         stats.limit_bytes = heap->backing.conf->limit_bytes;
     for (unsigned reason = 0; reason < HM_REASON_COUNT; reason++)
         stats.reason_count[reason] = heap->backing.reason_count[reason];
-    stats.reserved_bytes = (heap->extent_regions << heap->geom.region_shift) + heap->direct_bytes;
+    stats.reserved_bytes = (heap->extent_regions << heap->geom.region_shift) + heap->direct_bytes
+                           - hm_pages_to_bytes(&heap->geom, heap->outside_pages);
     stats.kept_bytes = (heap->kept_count + heap->giant_kept_count) << heap->geom.region_shift;
     stats.discarded_bytes = heap->discarded_bytes;
     stats.discard_calls = heap->discard_calls;

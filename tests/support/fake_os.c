@@ -313,6 +313,7 @@ name(void *ctx, uintptr_t addr, size_t len_bytes, const char *text)
         (void)fake_space_find(&fake->space, addr, len_bytes, "name() for what was not reserved");
     if (strncmp(text, "huma ", 5) != 0)
         fake_space_misuse("name() that does not begin with huma", addr, len_bytes);
+    fake->latest_name = text;
     (void)pthread_mutex_unlock(&fake->mutex);
 }
 

@@ -125,6 +125,7 @@ struct fake_os {
     uintptr_t unreadable_addr; /* as if the program had taken the right to read there; 0: nowhere */
     uint64_t copied_count;     /* pages that a collapse had to copy, since a child has them, too */
     size_t meta_bytes;         /* real memory mapped for metadata */
+    const char *latest_name;   /* that was given to memory */
     uint64_t here_count;       /* how often it was asked where a thread runs */
     struct fake_placed placed[FAKE_PLACED_COUNT];
     size_t placed_count;

@@ -242,6 +242,39 @@ Test(arena, reset_and_another_class)
     cr_assert_leq(hm_heap_bytes(&arena.heap), heap_bytes + heap_bytes / 8);
 }
 
+/* What was not used since the last reset lies behind all else, where a reset does not come by. */
+Test(arena, reset_after_little_use)
+{
+    uintptr_t broken_addr;
+    uintptr_t addrs[3];
+    const char *broken;
+
+    create(HM_CUTOFF_MOVES);
+    for (int i = 0; i < 20000; i++)
+        (void)alloc(100);
+    hm_arena_reset(&arena);
+    for (int round = 0; round < 3; round++) {
+        size_t left_count = 0;
+
+        addrs[0] = alloc(100);
+        addrs[1] = alloc(3000);
+        addrs[2] = alloc(300 * HM_MIB);
+        broken = hm_pool_check(&arena.pool, &broken_addr);
+        cr_assert_null(broken, "broken: %s", broken);
+        for (struct hm_list *link = &arena.heap.spans;
+             link->prev != &arena.heap.spans
+             && hm_pool_is_at_rest(hm_container_of(link->prev, struct hm_span, all_link));
+             link = link->prev)
+            left_count++;
+        cr_assert_eq(left_count, arena.heap.span_count - 3);
+        hm_arena_reset(&arena);
+        for (int i = 0; i < 3; i++)
+            cr_assert_null(span_at(addrs[i]));
+        cr_assert_eq(alloc(100), addrs[0], "what was used last is warm");
+        hm_arena_reset(&arena);
+    }
+}
+
 /* No mark of an earlier life is left where a span goes back: see hm_span_wipe. */
 Test(arena, no_mark_is_left)
 {
@@ -292,6 +325,29 @@ Test(arena, reset_of_what_threads_hold)
     cr_assert_eq(hm_arena_alloc(&arena, NULL, 1, 16) == NULL, false, "without a cache");
 }
 
+/* Spans that other threads gave back, while the owner has not been told yet. */
+Test(arena, reset_of_what_others_freed)
+{
+    enum { COUNT = 2000, ROUNDS = 100 };
+    struct hm_tcache *caches[2];
+    uintptr_t addrs[COUNT];
+    size_t early_bytes = 0;
+
+    cr_assert_eq(hm_arena_init(&arena, &site, &rig.conf, HM_CUTOFF_MOVES, 0), 0);
+    for (int i = 0; i < 2; i++)
+        caches[i] = hm_tcache_acquire(&arena.pool, 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < COUNT; i++)
+            addrs[i] = (uintptr_t)hm_arena_alloc(&arena, caches[0], 500, 16);
+        for (int i = 0; i < COUNT; i++)
+            hm_arena_free(&arena, caches[1], span_at(addrs[i]), addrs[i]);
+        hm_arena_reset(&arena);
+        if (round == ROUNDS / 10)
+            early_bytes = rig.fake.meta_bytes;
+    }
+    cr_assert_eq(rig.fake.meta_bytes, early_bytes, "structs are used again");
+}
+
 Test(arena, trim_returns_what_a_reset_kept)
 {
     create(HM_CUTOFF_MOVES);
@@ -301,4 +357,24 @@ Test(arena, trim_returns_what_a_reset_kept)
     cr_assert_geq(arena.heap.kept_count, 45);
     cr_assert_gt(hm_arena_trim(&arena, &arena.own), 0);
     cr_assert_eq(arena.heap.kept_count, 0);
+}
+
+/* Address space that a page of the pool leaves behind is the arena's again, by name. */
+Test(arena, a_page_of_the_pool_goes_back)
+{
+    uintptr_t addr;
+
+    rig_chain(&rig, "hugetlb,thp,4k");
+    rig.conf.huge_start_bytes = 0;
+    rig.conf.name = "huma own";
+    rig.fake.space.pool_bytes = 2 * HM_MIB;
+    create(HM_CUTOFF_MOVES);
+    addr = alloc(HM_MIB);
+    cr_assert_eq(rig.fake.space.pool_used_bytes, 2 * HM_MIB);
+    release(addr);
+    rig.fake.latest_name = NULL;
+    (void)hm_arena_trim(&arena, &arena.own);
+    cr_assert_eq(rig.fake.space.pool_used_bytes, 0);
+    cr_assert_not_null(rig.fake.latest_name);
+    cr_assert_str_eq(rig.fake.latest_name, "huma own");
 }

@@ -106,6 +106,21 @@ Test(limit, a_mapping_grows_up_to_it)
     cr_assert_neq(rig_resize_large(&rig, span_at(addr), addr, 400 * HM_MIB), 0);
 }
 
+/* A run that cannot grow becomes a mapping, which has whole regions. */
+Test(limit, a_run_is_carried_up_to_it)
+{
+    uintptr_t addr = rig_alloc_large(&rig, 5 * HM_MIB, 16, NULL);
+
+    cr_assert_eq(span_at(addr)->kind, HM_SPAN_RUN);
+    rig.conf.limit_bytes = 5 * HM_MIB + 100 * HM_KIB;
+    cr_assert_eq(rig_resize_large(&rig, span_at(addr), addr, 5 * HM_MIB + 200 * HM_KIB), 0);
+    cr_assert_eq(hm_heap_bytes(&rig.heap), 5 * HM_MIB);
+    rig.conf.limit_bytes = 12 * HM_MIB;
+    cr_assert_neq(rig_alloc_large(&rig, HM_MIB, 16, NULL), 0);
+    cr_assert_neq(rig_resize_large(&rig, span_at(addr), addr, 5 * HM_MIB + 200 * HM_KIB), 0);
+    cr_assert_leq(hm_heap_bytes(&rig.heap), rig.conf.limit_bytes);
+}
+
 /* Nothing is left, and other heaps of the pagemap have what they had. */
 Test(limit, the_end_of_a_heap)
 {
@@ -135,4 +150,29 @@ Test(limit, the_end_of_a_heap)
     hm_heap_fini(&heaps[1], true);
     cr_assert_eq(rig.fake.space.reserved_bytes, reserved_bytes);
     cr_assert_eq(rig.fake.meta_bytes, meta_bytes);
+}
+
+/* What cannot be unmapped is left without memory: pages of the pool are free for others. */
+Test(limit, the_end_of_a_heap_that_stays_mapped)
+{
+    size_t huge_bytes = 0;
+
+    rig_chain(&rig, "hugetlb,thp,4k");
+    rig.conf.huge_start_bytes = 0;
+    rig.fake.space.pool_bytes = 6 * HM_MIB;
+    for (int i = 0; i < 3; i++) {
+        uintptr_t addr = rig_alloc_large(&rig, 3 * HM_MIB, 16, NULL);
+
+        cr_assert_neq(addr, 0);
+        fake_space_touch(&rig.fake.space, addr, 3 * HM_MIB);
+    }
+    cr_assert_eq(rig.fake.space.pool_used_bytes, 6 * HM_MIB);
+    fake_os_fail(&rig.fake, FAKE_UNMAP, 1, ENOMEM, true);
+    hm_heap_fini(&rig.heap, true);
+    cr_assert_eq(rig.fake.space.pool_used_bytes, 0);
+    cr_assert_eq(fake_space_resident(&rig.fake.space, rig.fake.space.mappings[0].addr,
+                                     rig.fake.space.mappings[0].len_bytes, &huge_bytes),
+                 0);
+    rig_fini(&rig);
+    setup();
 }
