@@ -34,10 +34,10 @@ extern "C" {
 #define HUMA_VERSION_PATCH 0
 
 #if defined(__GNUC__)
-#define HUMA_MALLOC __attribute__((malloc, warn_unused_result))
-#define HUMA_KEEP __attribute__((warn_unused_result))
-#define HUMA_SIZED(idx) __attribute__((alloc_size(idx)))
-#define HUMA_SIZED2(idx1, idx2) __attribute__((alloc_size(idx1, idx2)))
+#define HUMA_MALLOC __attribute__((__malloc__, __warn_unused_result__))
+#define HUMA_KEEP __attribute__((__warn_unused_result__))
+#define HUMA_SIZED(idx) __attribute__((__alloc_size__(idx)))
+#define HUMA_SIZED2(idx1, idx2) __attribute__((__alloc_size__(idx1, idx2)))
 #else
 #define HUMA_MALLOC
 #define HUMA_KEEP
@@ -49,15 +49,21 @@ typedef struct huma_arena huma_arena;
 
 /* --- create and destroy ----------------------------------------------------------------------- */
 
-/* Bits of huma_arena_options.flags: at most one thread uses the arena at a time, which is faster;
- * huge pages from the first byte, else from 16 MiB on (HUMA_HUGE_START); a child of fork() does not
- * have the arena, where it counts as destroyed; memory that was touched stays in memory; the kernel
- * is called no more once the arena is made. */
+/* Bits of huma_arena_options.flags. */
+
+/* At most one thread uses the arena at a time, which is faster. */
 #define HUMA_ARENA_SINGLE_THREADED ((uint64_t)1)
+/* Huge pages from the first byte; else from 16 MiB on (HUMA_HUGE_START). */
 #define HUMA_ARENA_HUGE_FIRST ((uint64_t)2)
+/* A child of fork() does not have the arena, which counts as destroyed there. */
 #define HUMA_ARENA_NO_FORK ((uint64_t)4)
+/* Memory that was touched stays in memory (mlock2, with MLOCK_ONFAULT). */
 #define HUMA_ARENA_LOCKED ((uint64_t)8)
+/* Blocks are allocated and freed without the kernel, in what was there at creation. */
 #define HUMA_ARENA_FIXED ((uint64_t)16)
+/* What lies before and behind the arena's memory cannot be accessed: a pointer that runs out of it
+ * ends there. */
+#define HUMA_ARENA_GUARDED ((uint64_t)32)
 
 /* Values of huma_arena_options.cutoff_bytes. */
 #define HUMA_CUTOFF_DYNAMIC ((size_t)0) /* moves as glibc's mmap threshold does, from 128 KiB on */
@@ -71,30 +77,42 @@ struct huma_arena_options {
                                 characters, none of \ ` $ [ ]; default: "arena" */
     const char *backing;  /* where memory comes from, as HUMA_BACKING (huma(7)) has it; default:
                                 "hugetlb,thp,4k" */
+    size_t page_bytes;    /* wish for pages of this size, before all that `backing` names, and
+                                from the first byte: those of a hugetlb pool, or base pages;
+                                default: none */
+    const char *nodes;    /* NUMA nodes whose memory it has: "0", "0-1,3" (only these),
+                                "preferred=1", "interleave=0-1", "interleave=all", "local" (of the
+                                thread that allocates); default: as HUMA_NUMA (huma(7)) has it */
     size_t initial_bytes; /* of memory obtained and touched at creation, which stays until
                                 huma_arena_trim; for HUMA_ARENA_FIXED all there will be */
-    unsigned prefault_threads; /* how many touch it at a time; 0: this one alone */
-    unsigned reserved;         /* 0 */
-    size_t limit_bytes;  /* of pages in blocks: an allocation that needs more fails with ENOMEM;
+    size_t limit_bytes;   /* of pages in blocks: an allocation that needs more fails with ENOMEM;
                                 0: no limit */
-    size_t cutoff_bytes; /* from this size on blocks are those that glibc would map; or
+    size_t cutoff_bytes;  /* from this size on blocks are those that glibc would map, each on pages
+                                of its own; or
                                 HUMA_CUTOFF_DYNAMIC, HUMA_CUTOFF_NEVER */
-    uint64_t flags;      /* HUMA_ARENA_* */
+    void *memory;         /* of the caller's, in whose whole pages all blocks shall lie; it must
+                                outlive the arena, which neither unmaps nor clears it; not with
+                                backing, page_bytes or nodes; default: none */
+    size_t memory_bytes;  /* its length */
+    unsigned prefault_threads; /* how many touch initial_bytes at a time; 0: this one alone */
+    unsigned reserved;         /* 0 */
+    uint64_t flags;            /* HUMA_ARENA_* */
 };
 
 #define HUMA_ARENA_OPTIONS_INIT                                                                    \
     {                                                                                              \
-        sizeof(struct huma_arena_options), NULL, NULL, 0, 0, 0, 0, 0, 0                            \
+        sizeof(struct huma_arena_options), NULL, NULL, 0, NULL, 0, 0, 0, NULL, 0, 0, 0, 0          \
     }
 
-/* Create an arena. It has no memory for blocks yet.
+/* Create an arena. It has no memory for blocks yet, but for initial_bytes and `memory`.
  *   options  NULL: all defaults. Nothing of it is needed any more afterwards
  * Returns NULL and errno: EINVAL (an option is wrong), E2BIG (an option is set that this version
  * does not know), ENOMEM. */
 huma_arena *huma_arena_create(const struct huma_arena_options *options);
 
 /* Free all blocks, give all memory back, and forget the arena. No thread uses it any more. NULL is
- * no error. Whoever uses the arena or frees a block of it afterwards is told so. */
+ * no error. Whoever uses the arena or frees a block of it afterwards is told so, until another
+ * arena gets the same handle, which takes as long as it can. */
 void huma_arena_destroy(huma_arena *arena);
 
 /* --- blocks ----------------------------------------------------------------------------------- */
@@ -119,10 +137,11 @@ void *huma_arena_realloc(huma_arena *arena, void *ptr, size_t size) HUMA_KEEP HU
 /* Free a block of the arena; NULL is no error. Any thread may free it. errno is preserved. */
 void huma_arena_free(huma_arena *arena, void *ptr);
 
-/* The same for a block that was asked for with this size; another size ends the process. */
+/* The same for a block that was asked for with this size; one that the block has no room for ends
+ * the process. */
 void huma_arena_free_sized(huma_arena *arena, void *ptr, size_t size);
 
-/* Whether a live block of the arena starts at `ptr`. */
+/* Whether a live block of the arena starts at `ptr`. False, and EINVAL, if the arena is NULL. */
 bool huma_arena_owns(huma_arena *arena, const void *ptr);
 
 /* Bytes that may be used of a block of any arena: no less than were asked for. 0 for NULL. */
@@ -130,18 +149,76 @@ size_t huma_usable_size(const void *ptr);
 
 /* --- all blocks ------------------------------------------------------------------------------- */
 
-/* Free all blocks. The memory stays with the arena, for blocks to come, until huma_arena_trim. No
- * other thread uses the arena meanwhile. Returns 0, or -1 and EINVAL (arena is NULL). */
+/* Free all blocks. The memory stays with the arena, for blocks to come, until huma_arena_trim, but
+ * for mappings that large blocks had to themselves. No other thread uses the arena meanwhile.
+ * Returns 0, or -1 and EINVAL (arena is NULL). */
 int huma_arena_reset(huma_arena *arena);
 
-/* Give back to the system what holds no block. Returns its length in bytes. */
+/* Give back to the system what holds no block. Returns its length in bytes; 0 and EINVAL if the
+ * arena is NULL. */
 size_t huma_arena_trim(huma_arena *arena);
+
+/* --- scopes ----------------------------------------------------------------------------------- */
+
+/* Blocks of a phase of the program, freed together when it ends. They lie end to end in chunks that
+ * are blocks of the arena, so that one costs little more than an addition, and are freed from the
+ * latest on, down to a mark; not one by one. At most one thread at a time uses a scope; any number
+ * of scopes may be open in an arena. The fields are not for programs. */
+struct huma_scope {
+    huma_arena *arena;
+    char *next; /* free from here */
+    char *end;  /* ... to here, in the latest chunk */
+    void *chunk;
+    void *spare;
+    size_t wish_bytes;
+};
+
+typedef struct {
+    void *chunk;
+    char *next;
+} huma_mark;
+
+/* Open a scope in an arena. It has no memory yet. Returns 0, or -1 and EINVAL. */
+int huma_scope_begin(struct huma_scope *scope, huma_arena *arena);
+
+/* Allocate `size` bytes at a multiple of `alignment`, a power of two. Returns NULL and errno as
+ * huma_arena_aligned_alloc. */
+void *huma_scope_aligned_alloc(struct huma_scope *scope, size_t alignment, size_t size) HUMA_MALLOC
+    HUMA_SIZED(3);
+
+/* What the scope holds now, to be returned to. */
+huma_mark huma_scope_mark(const struct huma_scope *scope);
+
+/* Free all blocks that were allocated since the mark. Marks that were set later are gone with them;
+ * to return to one of these is an error, which ends the process where it is noticed. */
+void huma_scope_release(struct huma_scope *scope, huma_mark mark);
+
+/* Free all blocks and close the scope. huma_arena_reset and huma_arena_destroy free the blocks of
+ * all scopes of the arena: these are begun anew then, and not ended before. */
+void huma_scope_end(struct huma_scope *scope);
+
+/* For huma_scope_alloc. Not for programs. */
+void *huma_scope_alloc_slow(struct huma_scope *scope, size_t size) HUMA_MALLOC HUMA_SIZED(2);
+
+/* Allocate `size` bytes, 0 as well, aligned to 16. Returns NULL and errno: ENOMEM, EINVAL (the
+ * scope is not open). */
+static inline void *
+huma_scope_alloc(struct huma_scope *scope, size_t size)
+{
+    char *mem = scope->next;
+
+    /* Also for size 0: the difference is no larger than SIZE_MAX - 1. */
+    if (size - 1 >= (size_t)(scope->end - mem))
+        return huma_scope_alloc_slow(scope, size);
+    scope->next = mem + ((size + 15) & ~(size_t)15);
+    return mem;
+}
 
 /* --- the current arena ------------------------------------------------------------------------ */
 
 /* Make an arena this thread's current one, which the functions below allocate from; NULL: the
- * arena that every process has for this, of default options. Returns the one before, to be set again
- * when this is done. */
+ * arena that every process has for this, of default options. Returns the one before, to be set
+ * again when this is done. */
 huma_arena *huma_arena_set_current(huma_arena *arena);
 
 /* As huma_arena_alloc, huma_arena_calloc and huma_arena_aligned_alloc, in the current arena. */
@@ -158,9 +235,9 @@ void huma_free(void *ptr);
 
 /* --- what an arena holds ---------------------------------------------------------------------- */
 
-/* Begin with HUMA_ARENA_INFO_INIT; later versions add fields at the end. All sizes are in bytes. */
-struct huma_arena_info {
-    size_t struct_size;      /* sizeof(struct huma_arena_info) */
+/* Begin with HUMA_INFO_INIT; later versions add fields at the end. All sizes are in bytes. */
+struct huma_info {
+    size_t struct_size;      /* sizeof(struct huma_info) */
     uint64_t live_bytes;     /* in live blocks, as huma_usable_size has them */
     uint64_t heap_bytes;     /* of the pages that hold them: what limit_bytes limits */
     uint64_t limit_bytes;    /* 0: none */
@@ -171,20 +248,27 @@ struct huma_arena_info {
     uint64_t thp_bytes;      /* ... and on transparent huge pages */
     uint64_t meta_bytes;     /* huma's own for the arena, in memory, or mapped if the kernel cannot
                                be asked */
-    uint64_t fallback_count; /* regions (of 2 MiB on most machines) that did not get the first
-                                backing of the arena's list */
+    uint64_t fallback_count; /* how often a region (of 2 MiB on most machines) did not get a backing
+                                of the arena's list, and the next was tried */
     const char *fallback_code; /* why the latest did not: huma(7) explains each; "none" */
 };
 
-#define HUMA_ARENA_INFO_INIT                                                                       \
+#define HUMA_INFO_INIT                                                                             \
     {                                                                                              \
-        sizeof(struct huma_arena_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL                            \
+        sizeof(struct huma_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL                                  \
     }
 
 /* Tell what an arena holds. It is counted now, in time that grows with the number of spans and of
  * pages. Blocks that other threads take or free meanwhile may or may not be in it. Returns 0, or -1
  * and EINVAL. */
-int huma_arena_info(huma_arena *arena, struct huma_arena_info *info);
+int huma_arena_info(huma_arena *arena, struct huma_info *info);
+
+/* Tell how many bytes of an arena are in memory on each NUMA node. It takes time that grows with
+ * the number of pages.
+ *   bytes  bytes[n] is set for each node n below `count`
+ * Returns how many nodes there are (the highest number and 1), or -1 and EINVAL, or ENOSYS if the
+ * kernel cannot be asked. */
+int huma_arena_node_bytes(huma_arena *arena, uint64_t *bytes, unsigned count);
 
 /* Call `visit` for each live block of an arena, in no order, until it returns false. It must not
  * allocate or free in the arena, and no other thread may.
@@ -223,7 +307,7 @@ extern void *huma_arena_alloc_any(huma_arena *arena,
                                   size_t size) __asm__("huma_arena_alloc") HUMA_MALLOC
     HUMA_SIZED(2);
 
-extern __inline __attribute__((gnu_inline, always_inline)) void *
+extern __inline __attribute__((__gnu_inline__, __always_inline__)) void *
 huma_arena_alloc(huma_arena *arena, size_t size)
 {
     return __builtin_constant_p(size) && size <= 1024

@@ -355,7 +355,7 @@ huma_arena_set_current(huma_arena *arena)
     return before;
 }
 
-/* NULL if the common arena cannot be made. */
+/* NULL, and everything said, if the common arena cannot be made. */
 HM_INLINE huma_arena *
 current(void)
 {
@@ -367,19 +367,25 @@ current(void)
 HM_EXPORT void *
 huma_malloc(size_t size)
 {
-    return alloc(current(), size);
+    huma_arena *arena = current();
+
+    return HM_LIKELY(arena != NULL) ? alloc(arena, size) : NULL;
 }
 
 HM_EXPORT void *
 huma_calloc(size_t nmemb, size_t size)
 {
-    return huma_arena_calloc(current(), nmemb, size);
+    huma_arena *arena = current();
+
+    return HM_LIKELY(arena != NULL) ? huma_arena_calloc(arena, nmemb, size) : NULL;
 }
 
 HM_EXPORT void *
 huma_aligned_alloc(size_t alignment, size_t size)
 {
-    return huma_arena_aligned_alloc(current(), alignment, size);
+    huma_arena *arena = current();
+
+    return HM_LIKELY(arena != NULL) ? huma_arena_aligned_alloc(arena, alignment, size) : NULL;
 }
 
 HM_EXPORT void *

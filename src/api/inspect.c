@@ -5,11 +5,12 @@
 #include <unistd.h>
 
 #include "api/arenas.h"
+#include "api/nodes.h"
 #include "api/said.h"
 #include "base/fmt.h"
 #include "stats/print.h"
 
-#define INFO_MIN_BYTES (offsetof(struct huma_arena_info, fallback_code) + sizeof(char *))
+#define INFO_MIN_BYTES (offsetof(struct huma_info, fallback_code) + sizeof(char *))
 
 /* --- counts ----------------------------------------------------------------------------------- */
 
@@ -24,7 +25,7 @@ read_stats(struct huma_arena *arena, struct hm_stats *out_stats)
 }
 
 static void
-fill_info(struct huma_arena *arena, struct huma_arena_info *out_info)
+fill_info(struct huma_arena *arena, struct huma_info *out_info)
 {
     struct hm_stats stats;
 
@@ -48,16 +49,16 @@ fill_info(struct huma_arena *arena, struct huma_arena_info *out_info)
 }
 
 HM_EXPORT int
-huma_arena_info(huma_arena *arena, struct huma_arena_info *info)
+huma_arena_info(huma_arena *arena, struct huma_info *info)
 {
     static const char call[] = "huma_arena_info()";
     struct huma_arena *found = hm_said_find(arena, call);
-    struct huma_arena_info filled = HUMA_ARENA_INFO_INIT;
+    struct huma_info filled = HUMA_INFO_INIT;
 
     if (found == NULL)
         return -1;
     if (info == NULL || info->struct_size < INFO_MIN_BYTES) {
-        hm_said(EINVAL, call, "struct_size is wrong; begin with HUMA_ARENA_INFO_INIT");
+        hm_said(EINVAL, call, "struct_size is wrong; begin with HUMA_INFO_INIT");
         return -1;
     }
     fill_info(found, &filled);
@@ -65,6 +66,63 @@ huma_arena_info(huma_arena *arena, struct huma_arena_info *info)
         filled.struct_size = info->struct_size;
     memcpy(info, &filled, filled.struct_size);
     return 0;
+}
+
+/* --- nodes ------------------------------------------------------------------------------------ */
+
+/* All memory of an arena, node by node; heap.lock is held. */
+static int
+add_node_bytes(const struct hm_heap *heap, uint64_t *bytes, unsigned count)
+{
+    size_t page_bytes = hm_page_bytes(&heap->geom);
+    struct hm_region *region = NULL;
+    int rc = 0;
+
+    if (heap->supply_bytes != 0)
+        return hm_nodes_add_bytes(heap->supply_addr, heap->supply_bytes, page_bytes, bytes, count);
+    while (rc == 0 && (region = hm_pheap_next_region(heap, region)) != NULL)
+        if (region->state != HM_REGION_CLOSED)
+            rc = hm_nodes_add_bytes(region->addr, hm_region_bytes(&heap->geom), page_bytes, bytes,
+                                    count);
+    for (struct hm_list *link = heap->spans.next; rc == 0 && link != &heap->spans;
+         link = link->next) {
+        const struct hm_span *span = hm_container_of(link, struct hm_span, all_link);
+
+        if (span->kind == HM_SPAN_MAPPED)
+            rc = hm_nodes_add_bytes(span->base, hm_pages_to_bytes(&heap->geom, span->len_pages),
+                                    page_bytes, bytes, count);
+    }
+    return rc;
+}
+
+HM_EXPORT int
+huma_arena_node_bytes(huma_arena *arena, uint64_t *bytes, unsigned count)
+{
+    static const char call[] = "huma_arena_node_bytes()";
+    struct huma_arena *found = hm_said_find(arena, call);
+    unsigned number = hm_nodes_number();
+    int saved_errno = errno;
+    int rc;
+
+    if (found == NULL)
+        return -1;
+    if (bytes == NULL && count != 0) {
+        hm_said(EINVAL, call, "bytes is NULL; pass an array of count numbers");
+        return -1;
+    }
+    for (unsigned i = 0; i < count; i++)
+        bytes[i] = 0;
+    hm_lock_take(&found->core.heap.lock);
+    rc = number != 0 ? add_node_bytes(&found->core.heap, bytes, count) : -ENOSYS;
+    hm_lock_give(&found->core.heap.lock);
+    if (rc != 0) {
+        hm_said(-rc, call,
+                "the kernel does not answer move_pages, as in some containers, or this "
+                "libhuma was built without libnuma");
+        return -1;
+    }
+    errno = saved_errno;
+    return (int)number;
 }
 
 /* --- walk ------------------------------------------------------------------------------------- */

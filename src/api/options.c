@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "api/arenas.h"
+#include "api/nodes.h"
 #include "api/prefault.h"
 #include "api/said.h"
 #include "base/fmt.h"
@@ -22,7 +23,13 @@ static const char create[] = "huma_arena_create()";
 
 #define FLAGS_KNOWN                                                                                \
     (HUMA_ARENA_SINGLE_THREADED | HUMA_ARENA_HUGE_FIRST | HUMA_ARENA_NO_FORK | HUMA_ARENA_LOCKED   \
-     | HUMA_ARENA_FIXED)
+     | HUMA_ARENA_FIXED | HUMA_ARENA_GUARDED)
+
+/* No machine has larger ones (ppc64, arm64). */
+#define PAGE_MAX_BYTES (16 * HM_GIB)
+
+/* Not with memory of the program's. */
+#define MEMORY_FLAGS (HUMA_ARENA_HUGE_FIRST | HUMA_ARENA_LOCKED | HUMA_ARENA_GUARDED)
 
 /* --- checks ----------------------------------------------------------------------------------- */
 
@@ -64,29 +71,72 @@ is_name(const char *name)
     return len_bytes > 0 && len_bytes < HM_ARENA_NAME_BYTES;
 }
 
-static int
-check(const struct huma_arena_options *options, struct hm_conf *inout_conf)
+/* Memory of the caller's is as it is. */
+static const char *
+check_memory(const struct huma_arena_options *options)
 {
-    const char *why = NULL;
+    if (options->memory == NULL)
+        return options->memory_bytes == 0 ? NULL : "memory_bytes without memory; set both or none";
+    if (options->memory_bytes == 0
+        || options->memory_bytes > UINTPTR_MAX - (uintptr_t)options->memory)
+        return "memory_bytes is not the length of memory; set it to that";
+    if (options->backing != NULL || options->page_bytes != 0 || options->nodes != NULL
+        || (options->flags & MEMORY_FLAGS) != 0)
+        return "memory with backing, page_bytes, nodes, HUMA_ARENA_LOCKED, HUMA_ARENA_GUARDED or "
+               "HUMA_ARENA_HUGE_FIRST, which are for memory of huma's; leave them out";
+    return NULL;
+}
 
+static const char *
+check_sizes(const struct huma_arena_options *options)
+{
+    if ((options->flags & HUMA_ARENA_FIXED) != 0 && options->initial_bytes == 0
+        && options->memory == NULL)
+        return "HUMA_ARENA_FIXED without initial_bytes; set it to what the arena shall have";
+    if (options->limit_bytes != 0 && options->initial_bytes > options->limit_bytes)
+        return "initial_bytes is more than limit_bytes; set it to as much at most";
+    return check_memory(options);
+}
+
+static const char *
+check(const struct huma_arena_options *options)
+{
     if (options->name != NULL && !is_name(options->name))
-        why = "the name is not accepted; 1 to 63 printable ASCII characters are, without \\ ` $ [ "
-              "]";
-    else if (options->backing != NULL && !hm_chain_parse(options->backing, &inout_conf->backing))
-        why = "the backing is not accepted; a comma-separated list of hugetlb, hugetlb:SIZE, thp, "
-              "mthp and 4k is";
-    else if ((options->flags & ~FLAGS_KNOWN) != 0)
-        why = "flags has bits that this version does not know; pass HUMA_ARENA_* of its huma.h";
-    else if (options->reserved != 0)
-        why = "reserved is not 0; begin with HUMA_ARENA_OPTIONS_INIT";
-    else if ((options->flags & HUMA_ARENA_FIXED) != 0 && options->initial_bytes == 0)
-        why = "HUMA_ARENA_FIXED without initial_bytes; set it to what the arena shall have";
-    else if (options->limit_bytes != 0 && options->initial_bytes > options->limit_bytes)
-        why = "initial_bytes is more than limit_bytes; set it to as much at most";
-    if (why == NULL)
-        return 0;
-    hm_said(EINVAL, create, why);
-    return -1;
+        return "the name is not accepted; 1 to 63 printable ASCII characters are, without \\ ` $ [ "
+               "]";
+    if ((options->flags & ~FLAGS_KNOWN) != 0)
+        return "flags has bits that this version does not know; pass HUMA_ARENA_* of its huma.h";
+    if (options->reserved != 0)
+        return "reserved is not 0; begin with HUMA_ARENA_OPTIONS_INIT";
+    return check_sizes(options);
+}
+
+/* The chain that the program wrote, and before it the pages that it wishes for. */
+static const char *
+read_backing(const struct huma_arena_options *options, struct hm_conf *inout_conf)
+{
+    const struct hm_geom *geom = &hm_arenas.geom;
+    size_t page_bytes = options->page_bytes;
+    unsigned page_shift;
+
+    if (!hm_chain_parse(options->backing != NULL ? options->backing : "hugetlb,thp,4k",
+                        &inout_conf->backing))
+        return "the backing is not accepted; a comma-separated list of hugetlb, hugetlb:SIZE, thp, "
+               "mthp and 4k is";
+    if (page_bytes == 0)
+        return NULL;
+    if (!hm_is_pow2(page_bytes) || page_bytes < hm_page_bytes(geom) || page_bytes > PAGE_MAX_BYTES)
+        return "page_bytes is no size of a page; set it to one of a hugetlb pool "
+               "(/sys/kernel/mm/hugepages), or of a base page (getconf PAGESIZE)";
+    page_shift = (unsigned)__builtin_ctzll(page_bytes);
+    if (page_shift != geom->page_shift)
+        inout_conf->huge_start_bytes = 0;
+    if (!hm_chain_put_first(
+            &inout_conf->backing,
+            page_shift == geom->page_shift ? HM_BACKING_4K : HM_BACKING_HUGETLB,
+            page_shift == geom->page_shift || page_shift == geom->hpage_shift ? 0 : page_shift))
+        return "page_bytes with a backing of so many parts; leave one of these out";
+    return NULL;
 }
 
 /* --- create and destroy ----------------------------------------------------------------------- */
@@ -100,19 +150,37 @@ set_name(struct huma_arena *arena, const char *name)
     hm_fmt_str(&out, name != NULL ? name : "arena");
 }
 
+/* Memory of the program's has the pages that it has. */
+static void
+leave_to_program(struct hm_conf *inout_conf)
+{
+    (void)hm_chain_parse("4k", &inout_conf->backing);
+    inout_conf->numa = HM_NUMA_OFF;
+}
+
 /* Returns 0, or -1 and everything said. */
 static int
 read_conf(const struct huma_arena_options *options, struct hm_conf *out_conf)
 {
+    const char *why = check(options);
+    int rc = -EINVAL;
+
     *out_conf = hm_arenas.conf;
-    (void)hm_chain_parse("hugetlb,thp,4k", &out_conf->backing);
-    if (check(options, out_conf) != 0)
-        return -1;
     out_conf->limit_bytes = options->limit_bytes != 0 ? options->limit_bytes : SIZE_MAX;
+    out_conf->has_guards = (options->flags & HUMA_ARENA_GUARDED) != 0;
     out_conf->is_locked = (options->flags & HUMA_ARENA_LOCKED) != 0;
     if ((options->flags & HUMA_ARENA_HUGE_FIRST) != 0)
         out_conf->huge_start_bytes = 0;
-    return 0;
+    if (why == NULL)
+        why = read_backing(options, out_conf);
+    if (why == NULL && options->nodes != NULL)
+        rc = hm_nodes_read(options->nodes, out_conf, &why);
+    if (options->memory != NULL)
+        leave_to_program(out_conf);
+    if (why == NULL)
+        return 0;
+    hm_said(-rc, create, why);
+    return -1;
 }
 
 static int
@@ -129,20 +197,42 @@ init(struct huma_arena *arena, const struct huma_arena_options *options, struct 
                          arena->is_single ? (uintptr_t)hm_arenas_handle(arena) : 0);
 }
 
+/* Touch memory ahead. Returns 0 or -ENOMEM. What the program supplied is open already, and may end
+ * within regions at both ends, where no run lies across all of it. */
+static int
+touch(struct hm_arena *core, size_t len_bytes, unsigned thread_count)
+{
+    const struct hm_heap *heap = &core->heap;
+    struct hm_run run;
+
+    if (core->is_supplied) {
+        if (len_bytes > heap->supply_bytes)
+            return -ENOMEM;
+        hm_prefault(heap->supply_addr, len_bytes, hm_page_bytes(&heap->geom), thread_count);
+        return 0;
+    }
+    if (hm_arena_open(core, len_bytes, &run) != 0)
+        return -ENOMEM;
+    hm_prefault(run.addr, hm_pages_to_bytes(&heap->geom, run.len_pages), hm_page_bytes(&heap->geom),
+                thread_count);
+    hm_arena_settle(core, &run);
+    return 0;
+}
+
 /* What is to be there from the beginning. Returns 0 or -ENOMEM. */
 static int
 fill(struct huma_arena *arena, const struct huma_arena_options *options)
 {
     struct hm_arena *core = &arena->core;
-    struct hm_run run;
+    size_t len_bytes = options->initial_bytes;
 
-    if (options->initial_bytes == 0)
-        return 0;
-    if (hm_arena_open(core, options->initial_bytes, &run) != 0)
+    if (options->memory != NULL
+        && hm_arena_supply(core, options->memory, options->memory_bytes) != 0)
         return -ENOMEM;
-    hm_prefault(run.addr, hm_pages_to_bytes(&core->heap.geom, run.len_pages),
-                hm_page_bytes(&core->heap.geom), options->prefault_threads);
-    hm_arena_settle(core, &run);
+    if (len_bytes == 0 && arena->is_fixed)
+        len_bytes = core->heap.supply_bytes;
+    if (len_bytes != 0 && touch(core, len_bytes, options->prefault_threads) != 0)
+        return -ENOMEM;
     if (arena->is_fixed) {
         hm_arena_equip(core);
         hm_arena_close(core);
@@ -174,7 +264,9 @@ make(const struct huma_arena_options *options, struct hm_conf *conf)
         return NULL;
     }
     if (fill(arena, options) != 0) {
-        (void)hm_said_no_memory(arena, create, options->initial_bytes);
+        (void)hm_said_no_memory(arena, create,
+                                options->memory != NULL ? options->memory_bytes
+                                                        : options->initial_bytes);
         destroy(arena);
         return NULL;
     }

@@ -8,7 +8,7 @@
 #define THREADS_MAX 64
 
 /* A thread takes so much at a time: whole huge pages. */
-#define SHARE_BYTES (32 * HM_MIB)
+#define SHARE_BYTES (8 * HM_MIB)
 
 struct job {
     uintptr_t next; /* nobody has touched from here on; atomic */
@@ -54,10 +54,16 @@ hm_prefault(uintptr_t addr, size_t len_bytes, size_t page_bytes, unsigned thread
     struct job job = { addr, addr + len_bytes, page_bytes };
     pthread_t ids[THREADS_MAX];
     unsigned started = 0;
+    int cancel_state;
 
+    if (thread_count > THREADS_MAX)
+        thread_count = THREADS_MAX;
+    /* The job is on this stack until all are back. */
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     if (thread_count > 1)
-        started = start(ids, thread_count < THREADS_MAX ? thread_count - 1 : THREADS_MAX, &job);
+        started = start(ids, thread_count - 1, &job);
     (void)work(&job);
     for (unsigned i = 0; i < started; i++)
         (void)pthread_join(ids[i], NULL);
+    (void)pthread_setcancelstate(cancel_state, NULL);
 }

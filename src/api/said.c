@@ -32,14 +32,41 @@ tell_limit(const struct hm_heap *heap, struct hm_fmt *out)
     hm_fmt_str(out, " are in use; free some, or create the arena with more limit_bytes");
 }
 
+/* Reasons that numbers of the pool or its limits explain. */
+static bool
+is_of_pool(enum hm_reason reason)
+{
+    return reason == HM_REASON_POOL_EMPTY || reason == HM_REASON_POOL_MAX
+           || reason == HM_REASON_POOL_RSVD;
+}
+
+/* All that there will be is in use, or in pieces. */
+static void
+tell_fixed(const struct hm_heap *heap, struct hm_fmt *out)
+{
+    hm_fmt_str(out, " are not free in one piece of its memory, of which ");
+    hm_fmt_u64(out, hm_heap_bytes(heap));
+    hm_fmt_str(out, " are in use, and there will be no more; free some, or create it with more");
+}
+
+/* Whether the latest reason is why there is no memory: where base pages would do, others are not
+ * missed. */
+static bool
+is_to_blame(const struct hm_heap *heap, enum hm_reason reason)
+{
+    if (reason == HM_REASON_LOCK_LIMIT)
+        return true;
+    return reason != HM_REASON_NONE && !hm_chain_has(&heap->backing.conf->backing, HM_BACKING_4K);
+}
+
 /* Why the last backing of the chain could not be had, if that is known. */
 static void
-tell_backing(const struct hm_heap *heap, struct hm_fmt *out)
+tell_backing(struct hm_heap *heap, size_t size_bytes, struct hm_fmt *out)
 {
     enum hm_reason reason = heap->backing.last_reason;
 
     hm_fmt_str(out, ": there is no memory");
-    if (reason == HM_REASON_NONE) {
+    if (!is_to_blame(heap, reason)) {
         hm_fmt_str(out, "; see ulimit -v, vm.overcommit_memory and vm.max_map_count");
         return;
     }
@@ -47,8 +74,10 @@ tell_backing(const struct hm_heap *heap, struct hm_fmt *out)
     hm_fmt_str(out, hm_reason_code(reason));
     hm_fmt_str(out, "): ");
     hm_fmt_str(out, hm_reason_sentence(reason));
-    hm_fmt_str(out, "; cure: ");
-    hm_fmt_str(out, hm_reason_cure(reason));
+    if (!is_of_pool(reason) || !hm_said_pool(heap, size_bytes, out)) {
+        hm_fmt_str(out, "; cure: ");
+        hm_fmt_str(out, hm_reason_cure(reason));
+    }
 }
 
 void *
@@ -74,8 +103,10 @@ hm_said_no_memory(struct huma_arena *arena, const char *call, size_t size_bytes)
     else if (hm_heap_left_bytes(heap)
              < hm_pages_to_bytes(&heap->geom, hm_bytes_to_pages_up(&heap->geom, size_bytes)))
         tell_limit(heap, &out);
+    else if (arena->is_fixed || heap->supply_bytes != 0)
+        tell_fixed(heap, &out);
     else
-        tell_backing(heap, &out);
+        tell_backing(heap, size_bytes, &out);
     hm_lock_give(&heap->lock);
     hm_said(ENOMEM, call, why);
     return NULL;

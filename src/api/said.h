@@ -4,6 +4,7 @@
 #define HM_API_SAID_H
 
 #include "api/arenas.h"
+#include "base/fmt.h"
 
 /* Set errno, and what huma_last_error of this thread says: "CALL: WHY". */
 void hm_said(int error, const char *call, const char *why);
@@ -15,5 +16,9 @@ struct huma_arena *hm_said_find(const huma_arena *handle, const char *call);
 /* As hm_said, for an allocation of so many bytes that failed for lack of memory: EINVAL if there is
  * no arena. Returns NULL. */
 void *hm_said_no_memory(struct huma_arena *arena, const char *call, size_t size_bytes);
+
+/* Append what the hugetlb pool, or a limit on it, lacks for so many bytes, and the cure. Returns
+ * false, and nothing done, if that cannot be told any more. heap->lock is held. */
+bool hm_said_pool(struct hm_heap *heap, size_t size_bytes, struct hm_fmt *out);
 
 #endif

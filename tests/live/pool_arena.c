@@ -88,7 +88,7 @@ int
 main(int argc, char **argv)
 {
     struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
-    struct huma_arena_info infos[2] = { HUMA_ARENA_INFO_INIT, HUMA_ARENA_INFO_INIT };
+    struct huma_info infos[2] = { HUMA_INFO_INIT, HUMA_INFO_INIT };
     huma_arena *arenas[2];
 
     if (argc != 2)

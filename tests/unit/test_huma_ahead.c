@@ -25,10 +25,10 @@ create(const struct huma_arena_options *options)
     return arena;
 }
 
-static struct huma_arena_info
+static struct huma_info
 info_of(huma_arena *arena)
 {
-    struct huma_arena_info info = HUMA_ARENA_INFO_INIT;
+    struct huma_info info = HUMA_INFO_INIT;
 
     cr_assert_eq(huma_arena_info(arena, &info), 0);
     return info;

@@ -46,7 +46,7 @@ Test(huma_inspect, info_and_walk_count_the_same)
 {
     for (size_t k = 0; k < 2; k++) {
         huma_arena *arena = create(kinds[k]);
-        struct huma_arena_info info = HUMA_ARENA_INFO_INIT;
+        struct huma_info info = HUMA_INFO_INIT;
         struct count count = { 0 };
         size_t live_count = 0;
 
@@ -82,7 +82,7 @@ Test(huma_inspect, info_and_walk_count_the_same)
 Test(huma_inspect, info_for_other_versions)
 {
     huma_arena *arena = create(0);
-    struct huma_arena_info info = HUMA_ARENA_INFO_INIT;
+    struct huma_info info = HUMA_INFO_INIT;
 
     info.struct_size = 8;
     cr_expect_eq(huma_arena_info(arena, &info), -1);

@@ -61,6 +61,8 @@ clang-format clang-tools-extra clang-tools clang clang-extra-tools
 clang-tidy clang-tools-extra clang-tools clang clang-extra-tools
 qemu-system-x86 qemu-system-x86-core qemu-x86 qemu-system-x86 qemu-system-x86_64
 busybox-static busybox busybox-static busybox busybox-static
+liblua5.4-dev lua-devel lua54-devel lua lua5.4-dev
+libsqlite3-dev sqlite-devel sqlite3-devel sqlite sqlite-dev
 TABLE
 }
 

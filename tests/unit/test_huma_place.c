@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+/* test_huma_place.c - where the memory of an arena lies: the caller's, fenced, on which pages and
+ * nodes; on the real kernel. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "huma.h"
+
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
+
+static huma_arena *
+create(const struct huma_arena_options *options)
+{
+    huma_arena *arena = huma_arena_create(options);
+
+    cr_assert_not_null(arena, "%s", huma_last_error());
+    return arena;
+}
+
+static void
+expect_refusal(const struct huma_arena_options *options, int error, const char *text)
+{
+    errno = 0;
+    cr_assert_null(huma_arena_create(options));
+    cr_assert_eq(errno, error, "errno is %d", errno);
+    cr_assert_not_null(strstr(huma_last_error(), text), "%s", huma_last_error());
+}
+
+/* --- memory of the caller's ------------------------------------------------------------------- */
+
+static char *
+take_pages(size_t len_bytes)
+{
+    char *mem = mmap(NULL, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    cr_assert_neq(mem, MAP_FAILED);
+    memset(mem, 0x77, len_bytes);
+    return mem;
+}
+
+/* Blocks of a size until there is no more memory. Returns their bytes. */
+static size_t
+fill(huma_arena *arena, const char *mem, size_t len_bytes, size_t size)
+{
+    size_t sum = 0;
+
+    for (;;) {
+        char *block = huma_arena_calloc(arena, 1, size);
+
+        if (block == NULL)
+            break;
+        cr_assert(block >= mem && block + size <= mem + len_bytes);
+        for (size_t i = 0; i < size; i++)
+            cr_assert_eq(block[i], 0);
+        memset(block, 0x11, size);
+        sum += size;
+    }
+    cr_assert_eq(errno, ENOMEM);
+    return sum;
+}
+
+/* What lies around is left alone, whatever its length and where it starts; all but a page at each
+ * end serves. */
+Test(huma_place, in_memory_of_the_callers)
+{
+    static const size_t sizes[] = { 64 * KIB, 200 * KIB, 2 * MIB, 7 * MIB };
+
+    for (size_t i = 0; i < 4; i++) {
+        for (size_t off = 0; off <= 1000; off += 1000) {
+            size_t len_bytes = sizes[i] + 8 * KIB;
+            char *around = take_pages(len_bytes);
+            char *mem = around + off;
+            struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+            struct huma_info info = HUMA_INFO_INIT;
+            huma_arena *arena;
+            size_t sum;
+
+            options.memory = mem;
+            options.memory_bytes = sizes[i];
+            arena = create(&options);
+            for (size_t size = 100; size < 30000; size *= 3) {
+                sum = fill(arena, mem, sizes[i], size);
+                cr_assert_gt(sum, sizes[i] / 2 - 4 * KIB, "%zu of %zu in blocks of %zu", sum,
+                             sizes[i], size);
+                cr_assert_eq(huma_arena_check(arena), 0, "%s", huma_last_error());
+                cr_assert_eq(huma_arena_info(arena, &info), 0);
+                cr_assert_leq(info.heap_bytes, sizes[i]);
+                cr_assert_leq(info.reserved_bytes, sizes[i]);
+                cr_assert_leq(info.resident_bytes, sizes[i]);
+                cr_assert_eq(huma_arena_reset(arena), 0);
+            }
+            (void)huma_arena_trim(arena);
+            huma_arena_destroy(arena);
+            for (size_t k = 0; k < off; k++)
+                cr_assert_eq(around[k], 0x77);
+            for (size_t k = off + sizes[i]; k < len_bytes; k++)
+                cr_assert_eq(around[k], 0x77);
+            cr_assert_eq(munmap(around, len_bytes), 0);
+        }
+    }
+}
+
+/* A block as large as the memory allows, resized, and aligned ones. */
+Test(huma_place, large_blocks_in_memory_of_the_callers)
+{
+    char *mem = take_pages(4 * MIB);
+    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+    huma_arena *arena;
+    char *block;
+
+    options.memory = mem;
+    options.memory_bytes = 4 * MIB;
+    arena = create(&options);
+    block = huma_arena_alloc(arena, 3 * MIB);
+    cr_assert_not_null(block, "%s", huma_last_error());
+    cr_assert_null(huma_arena_alloc(arena, 3 * MIB));
+    cr_assert_null(huma_arena_aligned_alloc(arena, 8 * MIB, 1));
+    memset(block, 1, 3 * MIB);
+    block = huma_arena_realloc(arena, block, 4 * MIB);
+    cr_assert_not_null(block, "%s", huma_last_error());
+    cr_assert_eq(block[3 * MIB - 1], 1);
+    huma_arena_free(arena, block);
+    block = huma_arena_aligned_alloc(arena, MIB, MIB);
+    cr_assert_not_null(block, "%s", huma_last_error());
+    huma_arena_destroy(arena);
+    cr_assert_eq(munmap(mem, 4 * MIB), 0);
+}
+
+/* Used again after that, by an arena that never calls the kernel, and in a child. */
+Test(huma_place, fixed_in_memory_of_the_callers)
+{
+    char *mem = take_pages(MIB);
+    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+    huma_arena *arena;
+    int status = 0;
+    pid_t pid;
+
+    options.memory = mem;
+    options.memory_bytes = MIB;
+    options.flags = HUMA_ARENA_FIXED;
+    for (int round = 0; round < 3; round++) {
+        arena = create(&options);
+        cr_assert_gt(fill(arena, mem, MIB, 500), MIB / 2);
+        pid = fork();
+        if (pid == 0) {
+            (void)huma_arena_reset(arena);
+            _exit(huma_arena_alloc(arena, 500) != NULL && huma_arena_check(arena) == 0 ? 0 : 1);
+        }
+        cr_assert_eq(waitpid(pid, &status, 0), pid);
+        cr_assert_eq(status, 0);
+        huma_arena_destroy(arena);
+    }
+    cr_assert_eq(munmap(mem, MIB), 0);
+}
+
+/* All of it is touched, wherever it begins and ends in regions. */
+Test(huma_place, fixed_where_regions_begin_elsewhere)
+{
+    char *mem = take_pages(16 * MIB);
+
+    for (size_t off = 0; off < 2 * MIB; off += 7 * MIB / 16) {
+        struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+        huma_arena *arena;
+        char *block;
+
+        options.memory = mem + off;
+        options.memory_bytes = 8 * MIB;
+        options.flags = HUMA_ARENA_FIXED;
+        arena = create(&options);
+        block = huma_arena_alloc(arena, 4 * MIB);
+        cr_assert_not_null(block, "%s", huma_last_error());
+        memset(block, 'x', 4 * MIB);
+        huma_arena_destroy(arena);
+    }
+    cr_assert_eq(munmap(mem, 16 * MIB), 0);
+}
+
+Test(huma_place, memory_that_is_wrong)
+{
+    static char mem[64 * KIB];
+    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+
+    options.memory_bytes = 1;
+    expect_refusal(&options, EINVAL, "memory_bytes");
+    options.memory = mem;
+    options.memory_bytes = 0;
+    expect_refusal(&options, EINVAL, "memory_bytes");
+    options.memory_bytes = SIZE_MAX;
+    expect_refusal(&options, EINVAL, "memory_bytes");
+    options.memory_bytes = 100;
+    expect_refusal(&options, ENOMEM, "100 bytes");
+    options.memory_bytes = sizeof(mem);
+    options.flags = HUMA_ARENA_LOCKED;
+    expect_refusal(&options, EINVAL, "memory");
+    options.flags = 0;
+    options.backing = "thp";
+    expect_refusal(&options, EINVAL, "memory");
+    options.backing = NULL;
+    options.nodes = "0";
+    expect_refusal(&options, EINVAL, "memory");
+    options.nodes = NULL;
+    options.page_bytes = 4 * KIB;
+    expect_refusal(&options, EINVAL, "memory");
+}
+
+/* --- guards ----------------------------------------------------------------------------------- */
+
+/* Whether a child that writes there gets a signal. */
+static bool
+is_fatal(volatile char *addr)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        (void)signal(SIGSEGV, SIG_DFL);
+        *addr = 1;
+        _exit(0);
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
+}
+
+/* Extents and mappings have guards at both ends, whatever the kernel put beside them. */
+Test(huma_place, guards)
+{
+    static const size_t aligns[] = { 16, 16 * MIB };
+
+    for (size_t i = 0; i < 2; i++) {
+        struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+        struct huma_info info = HUMA_INFO_INIT;
+        huma_arena *arena;
+        char *block;
+
+        options.backing = "thp,4k";
+        options.flags = HUMA_ARENA_GUARDED;
+        arena = create(&options);
+        block = huma_arena_aligned_alloc(arena, aligns[i], 320 * MIB);
+        cr_assert_not_null(block, "%s", huma_last_error());
+        cr_assert_eq((uintptr_t)block % aligns[i], 0);
+        block[0] = block[320 * MIB - 1] = 1;
+        cr_assert(is_fatal(block - 1));
+        cr_assert(is_fatal(block - MIB));
+        block = huma_arena_realloc(arena, block, 330 * MIB);
+        cr_assert_not_null(block, "%s", huma_last_error());
+        cr_assert_eq(block[0], 1);
+        cr_assert_eq(block[320 * MIB - 1], 1);
+        cr_assert_eq(huma_arena_info(arena, &info), 0);
+        huma_arena_free(arena, block);
+        cr_assert_eq(huma_arena_check(arena), 0, "%s", huma_last_error());
+        (void)huma_arena_trim(arena);
+        huma_arena_destroy(arena);
+    }
+}
+
+/* A limit counts blocks, not guards. */
+Test(huma_place, guards_and_a_limit)
+{
+    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+    huma_arena *arena;
+    char *block;
+
+    options.backing = "4k";
+    options.limit_bytes = 64 * MIB;
+    options.flags = HUMA_ARENA_GUARDED;
+    arena = create(&options);
+    block = huma_arena_alloc(arena, 64 * MIB);
+    cr_assert_not_null(block, "%s", huma_last_error());
+    cr_assert_null(huma_arena_alloc(arena, 1));
+    huma_arena_free(arena, block);
+    cr_assert_not_null(huma_arena_alloc(arena, 1));
+    huma_arena_destroy(arena);
+}
+
+/* --- pages and nodes -------------------------------------------------------------------------- */
+
+Test(huma_place, page_sizes)
+{
+    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+    struct huma_info info = HUMA_INFO_INIT;
+    huma_arena *arena;
+
+    for (size_t bytes = (size_t)sysconf(_SC_PAGESIZE); bytes <= 16384 * MIB; bytes *= 2) {
+        options.page_bytes = bytes;
+        arena = create(&options);
+        cr_assert_not_null(huma_arena_calloc(arena, 3, MIB), "%s", huma_last_error());
+        huma_arena_destroy(arena);
+    }
+    options.page_bytes = 3 * MIB;
+    expect_refusal(&options, EINVAL, "page_bytes");
+    options.page_bytes = 1;
+    expect_refusal(&options, EINVAL, "page_bytes");
+    options.page_bytes = 32768 * MIB;
+    expect_refusal(&options, EINVAL, "page_bytes");
+    /* Base pages also where there is a pool, and beyond the size from which huge pages serve. */
+    options.page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    options.flags = HUMA_ARENA_HUGE_FIRST;
+    arena = create(&options);
+    cr_assert_not_null(memset(huma_arena_alloc(arena, 32 * MIB), 1, 32 * MIB));
+    cr_assert_eq(huma_arena_info(arena, &info), 0);
+    cr_assert_eq(info.thp_bytes + info.hugetlb_bytes, 0);
+    huma_arena_destroy(arena);
+}
+
+/* On this machine, whichever nodes it has, the first of them. */
+Test(huma_place, nodes)
+{
+    static const char *const good[]
+        = { "0", "0-0", "all", "local", "preferred=0", "interleave=0", "interleave=all" };
+    static const char *const bad[] = { "",
+                                       "x",
+                                       "preferred=",
+                                       "preferred=all,",
+                                       "interleave=",
+                                       "interleaved=0",
+                                       "1000",
+                                       "preferred=1000",
+                                       "0,1000" };
+    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+    uint64_t bytes[2] = { 7, 7 };
+    huma_arena *arena = create(NULL);
+    int number = huma_arena_node_bytes(arena, NULL, 0);
+
+    huma_arena_destroy(arena);
+    if (number < 0)
+        cr_skip("the kernel cannot be asked for nodes: %s", huma_last_error());
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        options.nodes = good[i];
+        arena = create(&options);
+        cr_assert_not_null(memset(huma_arena_alloc(arena, 3 * MIB), 1, 3 * MIB));
+        cr_assert_eq(huma_arena_node_bytes(arena, bytes, 2), number);
+        cr_assert(number > 1 || bytes[1] == 0);
+        cr_assert(bytes[0] + bytes[1] >= 3 * MIB || number > 2);
+        huma_arena_destroy(arena);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        options.nodes = bad[i];
+        expect_refusal(&options, EINVAL, "nodes");
+    }
+    cr_assert_eq(huma_arena_node_bytes(NULL, bytes, 2), -1);
+    cr_assert_eq(errno, EINVAL);
+}
+
+/* What the pool lacks is told in numbers, with a command. */
+Test(huma_place, what_a_pool_lacks)
+{
+    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+    huma_arena *arena;
+
+    if (access("/sys/kernel/mm/hugepages/hugepages-2048kB", F_OK) != 0)
+        cr_skip("the kernel has no pool of 2 MiB pages");
+    options.backing = "hugetlb:2M";
+    arena = create(&options);
+    cr_assert_null(huma_arena_alloc(arena, (size_t)1 << 40));
+    cr_assert_eq(errno, ENOMEM);
+    cr_assert(strstr(huma_last_error(), " pages of 2048 KiB are free, ") != NULL
+                  && strstr(huma_last_error(), "cure: echo ") != NULL
+                  && strstr(huma_last_error(), "hugepages-2048kB/nr_hugepages") != NULL,
+              "%s", huma_last_error());
+    huma_arena_destroy(arena);
+}
+
+/* Not that of a backing which would not have helped either. */
+Test(huma_place, what_a_fixed_arena_lacks)
+{
+    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+    huma_arena *arena;
+
+    options.initial_bytes = MIB;
+    options.flags = HUMA_ARENA_FIXED;
+    arena = create(&options);
+    cr_assert_null(huma_arena_alloc(arena, 3 * MIB));
+    cr_assert_not_null(strstr(huma_last_error(), "there will be no more"), "%s", huma_last_error());
+    huma_arena_destroy(arena);
+}
