@@ -3,11 +3,11 @@
  *
  * Problem     The ways out of an allocator that is refused something are many, and hardly ever
  *             taken.
- * Idea        A fixed story of a heap (story.h) is told again and again on the fake kernel, with
- *             each chain of backings, on machines with several page sizes and memory nodes, and
- *             each time another call fails: once, with each errno that it can give, and then from
- *             there on for good; then all calls of one kind fail from the start. No kind of call is
- *             left out in all stories.
+ * Idea        A fixed story of a heap or of an arena (story.h) is told again and again on the fake
+ *             kernel, with each chain of backings, on machines with several page sizes and memory
+ *             nodes, and each time another call fails: once, with each errno that it can give, and
+ *             then from there on for good; then all calls of one kind fail from the start. No kind
+ *             of call is left out in all stories.
  *
  * Usage       fault [STORY [CALL]]   one story, or one call of it: as a failure names them
  */
@@ -19,22 +19,31 @@
 #include "story.h"
 
 static const struct story stories[] = {
-    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0, 0, false },
-    { "thp", 0, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0, 0, false },
-    { "4k", 0, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0, 0, false },
-    { "thp,4k", 0, 16 * HM_KIB, 32 * HM_MIB, 0, 0, 0, 0, false },
-    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 0, 0, 0, 0, 0, false },
-    { "hugetlb,thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 24 * HM_MIB, 0, 0, 0, false },
-    { "thp,mthp,4k", 4 * HM_MIB, 64 * HM_KIB, 512 * HM_MIB, 0, 0, 0, 0, false },
-    { "hugetlb,4k", 0, 16 * HM_KIB, 32 * HM_MIB, 2048 * HM_MIB, 0, 0, 0, false },
-    { "hugetlb", 0, 4 * HM_KIB, 2 * HM_MIB, 2048 * HM_MIB, 0, 0, 0, false },
-    { "hugetlb,thp,4k", 0, 4 * HM_KIB, 2 * HM_MIB, 64 * HM_MIB, 0, 3, HM_NUMA_LOCAL, false },
+    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0, 0, false, story_tell },
+    { "thp", 0, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0, 0, false, story_tell },
+    { "4k", 0, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0, 0, false, story_tell },
+    { "thp,4k", 0, 16 * HM_KIB, 32 * HM_MIB, 0, 0, 0, 0, false, story_tell },
+    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 0, 0, 0, 0, 0, false, story_tell },
+    { "hugetlb,thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 24 * HM_MIB, 0, 0, 0, false,
+      story_tell },
+    { "thp,mthp,4k", 4 * HM_MIB, 64 * HM_KIB, 512 * HM_MIB, 0, 0, 0, 0, false, story_tell },
+    { "hugetlb,4k", 0, 16 * HM_KIB, 32 * HM_MIB, 2048 * HM_MIB, 0, 0, 0, false, story_tell },
+    { "hugetlb", 0, 4 * HM_KIB, 2 * HM_MIB, 2048 * HM_MIB, 0, 0, 0, false, story_tell },
+    { "hugetlb,thp,4k", 0, 4 * HM_KIB, 2 * HM_MIB, 64 * HM_MIB, 0, 3, HM_NUMA_LOCAL, false,
+      story_tell },
     { "hugetlb:1G,hugetlb:2M,thp,4k", 0, 4 * HM_KIB, 2 * HM_MIB, 24 * HM_MIB, 0, 2,
-      HM_NUMA_INTERLEAVE, false },
+      HM_NUMA_INTERLEAVE, false, story_tell },
     { "hugetlb:16M,hugetlb:2M,thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 48 * HM_MIB, 24, 0, 0,
-      false },
-    { "hugetlb:16M", 0, 4 * HM_KIB, 2 * HM_MIB, 2048 * HM_MIB, 24, 0, 0, false },
-    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0, 0, true },
+      false, story_tell },
+    { "hugetlb:16M", 0, 4 * HM_KIB, 2 * HM_MIB, 2048 * HM_MIB, 24, 0, 0, false, story_tell },
+    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0, 0, true, story_tell },
+    { "thp,4k", 4 * HM_MIB, 4 * HM_KIB, 2 * HM_MIB, 0, 0, 0, 0, false, story_arena_tell },
+    { "hugetlb,thp,4k", 0, 4 * HM_KIB, 2 * HM_MIB, 24 * HM_MIB, 0, 0, 0, false, story_arena_tell },
+    { "hugetlb", 0, 4 * HM_KIB, 2 * HM_MIB, 512 * HM_MIB, 0, 0, 0, false, story_arena_shared_tell },
+    { "thp,4k", 0, 16 * HM_KIB, 32 * HM_MIB, 0, 0, 2, HM_NUMA_LOCAL, true,
+      story_arena_shared_tell },
+    { "hugetlb,thp,4k", 0, 4 * HM_KIB, 2 * HM_MIB, 4 * HM_MIB, 0, 0, 0, true,
+      story_arena_fixed_tell },
 };
 
 static uint64_t failure_runs;
@@ -56,7 +65,7 @@ try_error(int error, bool stays)
 
     trial.error = error;
     trial.stays = stays;
-    story_tell();
+    trial.story->tell();
     is_met = rig.fake.fault.failed_count > 0;
     failure_runs += is_met;
     rig_fini(&rig);
@@ -95,7 +104,7 @@ try_nothing(void)
 {
     trial.nth = 0;
     trial.kind = FAKE_ANY;
-    story_tell();
+    trial.story->tell();
     for (int kind = 0; kind < FAKE_CALL_KINDS; kind++) {
         call_counts[kind] = rig.fake.call_count[kind];
         is_called[kind] |= call_counts[kind] > 0;

@@ -50,21 +50,20 @@ void __attribute__((noreturn)) story_fail(const char *what)
 
 /* --- what must hold --------------------------------------------------------------------------- */
 
-static bool
-is_pool_required(void)
+bool
+story_is_pool_required(void)
 {
     return strcmp(trial.story->chain, "hugetlb") == 0
            || strcmp(trial.story->chain, "hugetlb:16M") == 0;
 }
 
-/* Whether the library may pass a failure of this kind on to the program. */
-static bool
-may_fail(enum fake_call_kind failed)
+bool
+story_may_fail(enum fake_call_kind failed)
 {
     return failed == FAKE_RESERVE || failed == FAKE_COMMIT || failed == FAKE_MAP_META
            || failed == FAKE_LOCK || (failed == FAKE_UNMAP && rig.fake.limit_bytes != SIZE_MAX)
            || (failed == FAKE_ADVISE_HUGE && strstr(trial.story->chain, "4k") == NULL)
-           || (failed >= FAKE_POOL_KERNEL && failed <= FAKE_POOL_MOVE && is_pool_required());
+           || (failed >= FAKE_POOL_KERNEL && failed <= FAKE_POOL_MOVE && story_is_pool_required());
 }
 
 /* The heap is in order, and the blocks of the story are what they were. */
@@ -98,7 +97,7 @@ expect_fault(void)
 {
     if (rig.fake.fault.failed_count == 0)
         story_fail("an operation failed without a fault");
-    if (!trial.stays && !may_fail(rig.fake.fault.failed_kind))
+    if (!trial.stays && !story_may_fail(rig.fake.fault.failed_kind))
         story_fail("an operation failed because of a call that it could have done without");
     check();
     fake_os_heal(&rig.fake);
@@ -176,11 +175,9 @@ free_some(int thread, size_t step)
 
 /* --- the story -------------------------------------------------------------------------------- */
 
-static void
-begin(void)
+void
+story_set_up(void)
 {
-    const struct hm_geom *geom = &rig.fake.space.geom;
-
     fake_os_init(&rig.fake, trial.story->page_bytes, trial.story->hpage_bytes);
     rig.fake.tick_ns = 1000000;
     rig.fake.space.pool_bytes = trial.story->pool_bytes;
@@ -194,9 +191,17 @@ begin(void)
     rig.conf.huge_start_bytes = trial.story->huge_start_bytes;
     rig.conf.numa = trial.story->numa;
     rig.pagemap = (struct hm_pagemap){ 0 };
-    block_count = 0;
     if (trial.nth != 0)
         fake_os_fail(&rig.fake, trial.kind, trial.nth, trial.error, trial.stays);
+}
+
+static void
+begin(void)
+{
+    const struct hm_geom *geom = &rig.fake.space.geom;
+
+    block_count = 0;
+    story_set_up();
     if (hm_heap_init(&rig.heap, &rig.pagemap, &rig.fake.os, &rig.conf, geom) != 0) {
         if (rig.fake.fault.failed_count == 0)
             story_fail("no heap, without a fault");
@@ -221,7 +226,7 @@ grow(void)
         alloc(1, 5 * HM_MIB / 2 + 4096, 16);
     alloc(0, 100, 64 * HM_KIB);
     /* A mapping of its own, which cannot come from the pool. */
-    if (!is_pool_required())
+    if (!story_is_pool_required())
         alloc(0, 5000, 8 * HM_MIB);
     check();
 }

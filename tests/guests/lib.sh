@@ -26,6 +26,7 @@ smoke=$build_dir/tests/support/smoke
 numa=$build_dir/tests/preload/numa
 pool=$build_dir/tests/live/pool
 pool_fork=$build_dir/tests/live/pool_fork
+arena_nodes=$build_dir/tests/guests/arena_nodes
 cache_dir=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/huma/guests
 boot_limit_s=${BOOT_LIMIT_S:-240}
 guest_arch=${guest_arch:-amd64} # by Debian's name
@@ -36,7 +37,7 @@ broken() { echo "ERROR: $*"; exit 99; }
 
 need() { command -v "$1" >/dev/null || skip "$1 is not installed (package $2)"; }
 
-for file in "$huma_lib" "$smoke" "$numa" "$pool" "$pool_fork"; do
+for file in "$huma_lib" "$smoke" "$numa" "$pool" "$pool_fork" "$arena_nodes"; do
     [ -r "$file" ] || broken "$file is missing; build it: make check-guests in the build folder"
 done
 ! grep -qE '__(asan|tsan|msan)_init' "$huma_lib" ||
@@ -119,14 +120,14 @@ make_initrd() {
     cp "$busybox" "$root/bin/busybox"
     cp -L "$huma_lib" "$root/huma/libhuma_preload.so"
     cp "$smoke" "$root/huma/smoke"
-    cp "$numa" "$pool" "$pool_fork" "$root/huma"
+    cp "$numa" "$pool" "$pool_fork" "$arena_nodes" "$root/huma"
     cp "$guests_dir"/{checks,nodes,pool}.sh "$root/huma"
     cp "$guests_dir/init.sh" "$root/init"
     chmod +x "$root/init"
     while read -r file; do
         mkdir -p "$root${file%/*}"
         cp -L "$file" "$root$file"
-    done < <(libraries_of "$smoke" "$huma_lib")
+    done < <(libraries_of "$smoke" "$huma_lib" "$arena_nodes")
     (cd "$root" && find . | "$busybox" cpio -o -H newc 2>/dev/null | gzip -1) >"$work_dir/initrd.gz"
 }
 

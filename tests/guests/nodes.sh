@@ -57,6 +57,17 @@ few_nodes() {
     done
 }
 
+# The node's own pages of the pool, whichever there are elsewhere.
+arena_on_pool() {
+    pages=/sys/devices/system/node/node$1/hugepages/hugepages-2048kB/nr_hugepages
+    echo 4 | tee /sys/devices/system/node/node*/hugepages/hugepages-2048kB/nr_hugepages >/dev/null
+    arena_nodes "$1" only "$1" >/tmp/arena
+    rc=$?
+    cat /tmp/arena "$pages"
+    echo 0 >/proc/sys/vm/nr_hugepages
+    [ $rc = 0 ] && [ "$(awk '/hugetlb/ { print $2 }' /tmp/arena)" = $((4 * 2097152)) ]
+}
+
 # One node is left, and no choice. The program starts on another one.
 only_node() {
     in_cpuset 0 taskset 2 env LD_PRELOAD=$lib HUMA_VERBOSE=1 smoke heap 16 1 2>/tmp/err &&
@@ -78,4 +89,15 @@ if [ "${want_nodes:-1}" != 1 ]; then
         check "cpuset of nodes 0 and 3" few_nodes 0,3 "1:0 2:3" LD_PRELOAD=$lib
     fi
     check "cpuset of node 0" only_node
+    check "arena on node 1" arena_nodes 1 only 1
+    check "arena on nodes 0-1" arena_nodes 0-1 only 0 1
+    check "arena that prefers node 1" arena_nodes preferred=1 only 1
+    check "arena over nodes 0 and 1 in turn" arena_nodes interleave=0-1 spread 0 1
+    check "arena on a node that is not there" arena_nodes 9 refused
+    check "arena on nodes that a cpuset forbids" in_cpuset 0 arena_nodes 1 refused
+    if [ "$want_nodes" = 4 ] && [ -z "$bare_node" ]; then
+        check "arena over all nodes in turn" arena_nodes interleave=all spread 0 1 2 3
+        check "arena of a thread on node 2" taskset 4 arena_nodes local only 2
+        check "arena on hugetlb pages of node 1" arena_on_pool 1
+    fi
 fi
