@@ -62,8 +62,10 @@ public:
     arena &
     operator=(arena &&other) noexcept
     {
-        arena old(std::move(*this));
-        handle_ = other.release();
+        if (this != &other) {
+            arena old(std::move(*this));
+            handle_ = other.release();
+        }
         return *this;
     }
     arena(const arena &) = delete;

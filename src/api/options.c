@@ -25,6 +25,9 @@ static const char create[] = "huma_arena_create()";
     (HUMA_ARENA_SINGLE_THREADED | HUMA_ARENA_HUGE_FIRST | HUMA_ARENA_NO_FORK | HUMA_ARENA_LOCKED   \
      | HUMA_ARENA_FIXED | HUMA_ARENA_GUARDED)
 
+/* No address of a program is beyond. */
+#define ADDRESS_END ((uintptr_t)1 << HM_MAP_SHIFT)
+
 /* No machine has larger ones (ppc64, arm64). */
 #define PAGE_MAX_BYTES (16 * HM_GIB)
 
@@ -71,15 +74,27 @@ is_name(const char *name)
     return len_bytes > 0 && len_bytes < HM_ARENA_NAME_BYTES;
 }
 
+static bool
+has_whole_page(uintptr_t addr, size_t len_bytes)
+{
+    size_t page_bytes = hm_page_bytes(&hm_arenas.geom);
+
+    return hm_align_up(addr, page_bytes) < hm_align_down(addr + len_bytes, page_bytes);
+}
+
 /* Memory of the caller's is as it is. */
 static const char *
 check_memory(const struct huma_arena_options *options)
 {
     if (options->memory == NULL)
         return options->memory_bytes == 0 ? NULL : "memory_bytes without memory; set both or none";
-    if (options->memory_bytes == 0
-        || options->memory_bytes > UINTPTR_MAX - (uintptr_t)options->memory)
+    if (options->memory_bytes == 0 || options->memory_bytes > ADDRESS_END
+        || (uintptr_t)options->memory > ADDRESS_END - options->memory_bytes)
         return "memory_bytes is not the length of memory; set it to that";
+    if (!has_whole_page((uintptr_t)options->memory, options->memory_bytes))
+        return "memory has no whole page; pass more of it";
+    if (options->initial_bytes > options->memory_bytes)
+        return "initial_bytes is more than memory_bytes; set it to as much at most";
     if (options->backing != NULL || options->page_bytes != 0 || options->nodes != NULL
         || (options->flags & MEMORY_FLAGS) != 0)
         return "memory with backing, page_bytes, nodes, HUMA_ARENA_LOCKED, HUMA_ARENA_GUARDED or "
@@ -197,49 +212,64 @@ init(struct huma_arena *arena, const struct huma_arena_options *options, struct 
                          arena->is_single ? (uintptr_t)hm_arenas_handle(arena) : 0);
 }
 
+/* Touch the memory of a run, and what is left of its regions where that may be used later without
+ * the kernel. */
+static void
+touch_run(const struct huma_arena *arena, const struct hm_run *run, unsigned thread_count)
+{
+    const struct hm_geom *geom = &arena->core.heap.geom;
+    uintptr_t addr = run->addr;
+    uintptr_t end_addr = addr + hm_pages_to_bytes(geom, run->len_pages);
+
+    if (arena->is_fixed) {
+        addr = hm_align_down(addr, hm_region_bytes(geom));
+        end_addr = hm_align_up(end_addr, hm_region_bytes(geom));
+    }
+    hm_prefault(addr, end_addr - addr, hm_page_bytes(geom), thread_count);
+}
+
 /* Touch memory ahead. Returns 0 or -ENOMEM. What the program supplied is open already, and may end
  * within regions at both ends, where no run lies across all of it. */
 static int
-touch(struct hm_arena *core, size_t len_bytes, unsigned thread_count)
+touch(struct huma_arena *arena, size_t len_bytes, unsigned thread_count)
 {
+    struct hm_arena *core = &arena->core;
     const struct hm_heap *heap = &core->heap;
     struct hm_run run;
 
     if (core->is_supplied) {
-        if (len_bytes > heap->supply_bytes)
-            return -ENOMEM;
+        if (arena->is_fixed || len_bytes > heap->supply_bytes)
+            len_bytes = heap->supply_bytes;
         hm_prefault(heap->supply_addr, len_bytes, hm_page_bytes(&heap->geom), thread_count);
         return 0;
     }
+    if (len_bytes == 0)
+        return 0;
     if (hm_arena_open(core, len_bytes, &run) != 0)
         return -ENOMEM;
-    hm_prefault(run.addr, hm_pages_to_bytes(&heap->geom, run.len_pages), hm_page_bytes(&heap->geom),
-                thread_count);
+    touch_run(arena, &run, thread_count);
     hm_arena_settle(core, &run);
     return 0;
 }
 
-/* What is to be there from the beginning. Returns 0 or -ENOMEM. */
+/* What is to be there from the beginning. Returns 0, -EINVAL or -ENOMEM. */
 static int
 fill(struct huma_arena *arena, const struct huma_arena_options *options)
 {
     struct hm_arena *core = &arena->core;
-    size_t len_bytes = options->initial_bytes;
+    int rc = 0;
 
-    if (options->memory != NULL
-        && hm_arena_supply(core, options->memory, options->memory_bytes) != 0)
-        return -ENOMEM;
-    if (len_bytes == 0 && arena->is_fixed)
-        len_bytes = core->heap.supply_bytes;
-    if (len_bytes != 0 && touch(core, len_bytes, options->prefault_threads) != 0)
-        return -ENOMEM;
-    if (arena->is_fixed) {
+    if (options->memory != NULL)
+        rc = hm_arena_supply(core, options->memory, options->memory_bytes);
+    if (rc == 0)
+        rc = touch(arena, options->initial_bytes, options->prefault_threads);
+    if (rc == 0 && arena->is_fixed) {
         hm_arena_equip(core);
         hm_arena_close(core);
         /* For huma_last_error. */
         (void)hm_arenas_thread();
     }
-    return 0;
+    return rc;
 }
 
 static void
@@ -254,6 +284,7 @@ static struct huma_arena *
 make(const struct huma_arena_options *options, struct hm_conf *conf)
 {
     struct huma_arena *arena = hm_arenas_obtain();
+    int rc;
 
     if (arena != NULL && init(arena, options, conf) != 0) {
         hm_arenas_release(arena);
@@ -263,10 +294,15 @@ make(const struct huma_arena_options *options, struct hm_conf *conf)
         hm_said(ENOMEM, create, "there is no memory for another arena; see ulimit -v");
         return NULL;
     }
-    if (fill(arena, options) != 0) {
-        (void)hm_said_no_memory(arena, create,
-                                options->memory != NULL ? options->memory_bytes
-                                                        : options->initial_bytes);
+    rc = fill(arena, options);
+    if (rc != 0) {
+        if (rc == -EINVAL)
+            hm_said(EINVAL, create,
+                    "blocks of another arena are in memory; pass memory of your own");
+        else
+            (void)hm_said_no_memory(arena, create,
+                                    options->memory != NULL ? options->memory_bytes
+                                                            : options->initial_bytes);
         destroy(arena);
         return NULL;
     }

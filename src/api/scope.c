@@ -165,15 +165,17 @@ huma_scope_mark(const struct huma_scope *scope)
     return (huma_mark){ scope->chunk, scope->next };
 }
 
-/* Take off the latest chunk. The larger one stays as the spare. */
+/* Take off the latest chunk. The larger one stays as the spare, but not where the arena has a
+ * limit: it may be what is lacking there. */
 static void
-pop(struct huma_scope *scope)
+pop(struct huma_scope *scope, const struct huma_arena *arena)
 {
     struct chunk *chunk = scope->chunk;
     struct chunk *spare = scope->spare;
 
     scope->chunk = chunk->prev;
-    if (spare != NULL && spare->end - (char *)spare >= chunk->end - (char *)chunk) {
+    if (hm_heap_is_limited(&arena->core.heap)
+        || (spare != NULL && spare->end - (char *)spare >= chunk->end - (char *)chunk)) {
         huma_arena_free(scope->arena, chunk);
         return;
     }
@@ -185,15 +187,14 @@ HM_EXPORT void
 huma_scope_release(struct huma_scope *scope, huma_mark mark)
 {
     static const char call[] = "huma_scope_release()";
+    const struct huma_arena *arena = hm_arenas_find(scope->arena, call);
     char *end = scope->next;
     struct chunk *chunk;
 
-    if (scope->arena != NULL)
-        (void)hm_arenas_find(scope->arena, call);
     while (scope->chunk != mark.chunk) {
         if (scope->chunk == NULL)
             fail(call, mark.next, "its blocks were freed before; return to an earlier mark first");
-        pop(scope);
+        pop(scope, arena);
         end = NULL;
     }
     chunk = scope->chunk;

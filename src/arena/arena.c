@@ -292,8 +292,11 @@ hm_arena_equip(struct hm_arena *arena)
     hm_lock_take(&heap->lock);
     hm_meta_prepare(&heap->meta, arena->keep_bytes / META_SHARE);
     hm_meta_touch(&heap->meta);
-    for (const struct hm_extent *extent = heap->extents; extent != NULL; extent = extent->next)
-        hm_pagemap_enter(heap->pagemap, extent->addr, extent->end_addr - extent->addr, NULL);
+    if (heap->supply_bytes != 0)
+        hm_pagemap_enter(heap->pagemap, heap->supply_addr, heap->supply_bytes, NULL);
+    else
+        for (const struct hm_extent *extent = heap->extents; extent != NULL; extent = extent->next)
+            hm_pagemap_enter(heap->pagemap, extent->addr, extent->end_addr - extent->addr, NULL);
     hm_lock_give(&heap->lock);
 }
 

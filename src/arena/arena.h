@@ -55,8 +55,7 @@ int hm_arena_init(struct hm_arena *arena, const struct hm_arena_site *site,
 void hm_arena_fini(struct hm_arena *arena, bool has_memory);
 
 /* Let a new arena have the whole pages of a range of the program's for its blocks, and nothing from
- * the kernel but metadata. Returns 0, or -ENOMEM: there is no whole page, or no memory for
- * metadata. */
+ * the kernel but metadata. Returns as hm_supply_enter (heap/supply.h). */
 int hm_arena_supply(struct hm_arena *arena, void *mem, size_t len_bytes);
 
 /* Open memory ahead: a run of the length, to be handed to hm_arena_settle, after which it is free

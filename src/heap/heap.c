@@ -101,15 +101,27 @@ unmap_extent(struct hm_heap *heap, struct hm_extent *extent)
         empty(heap, hm_pheap_region_at(heap, extent, i));
 }
 
-void
-hm_heap_fini(struct hm_heap *heap, bool has_memory)
+/* Beside memory of the program's there may be that of another heap. */
+static void
+forget(struct hm_heap *heap)
 {
     struct hm_region *region = NULL;
-    struct hm_extent *extent = heap->extents;
 
+    if (heap->supply_bytes != 0) {
+        hm_pagemap_enter(heap->pagemap, heap->supply_addr, heap->supply_bytes, NULL);
+        return;
+    }
     while ((region = hm_pheap_next_region(heap, region)) != NULL)
         if (region->state == HM_REGION_OPEN)
             hm_pagemap_enter(heap->pagemap, region->addr, hm_region_bytes(&heap->geom), NULL);
+}
+
+void
+hm_heap_fini(struct hm_heap *heap, bool has_memory)
+{
+    struct hm_extent *extent = heap->extents;
+
+    forget(heap);
     for (; has_memory && extent != NULL; extent = extent->next)
         unmap_extent(heap, extent);
     hm_meta_fini(&heap->meta);

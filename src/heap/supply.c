@@ -45,6 +45,16 @@ close_off(struct hm_heap *heap, uintptr_t addr, size_t len_bytes)
     heap->outside_pages += len_pages;
 }
 
+/* Whether blocks of other heaps with this page map are there. */
+static bool
+is_taken(const struct hm_heap *heap, uintptr_t from_addr, uintptr_t to_addr)
+{
+    for (uintptr_t addr = from_addr; addr < to_addr; addr += hm_page_bytes(&heap->geom))
+        if (hm_pagemap_get(heap->pagemap, addr) != NULL)
+            return true;
+    return false;
+}
+
 int
 hm_supply_enter(struct hm_heap *heap, uintptr_t addr, size_t len_bytes)
 {
@@ -53,6 +63,8 @@ hm_supply_enter(struct hm_heap *heap, uintptr_t addr, size_t len_bytes)
     uintptr_t base = hm_align_down(from_addr, hm_region_bytes(&heap->geom));
     uintptr_t end_addr = hm_align_up(to_addr, hm_region_bytes(&heap->geom));
 
+    if (is_taken(heap, from_addr, to_addr))
+        return -EINVAL;
     if (from_addr >= to_addr || hm_extent_adopt(heap, base, end_addr - base) != 0)
         return -ENOMEM;
     for (size_t i = 0; i < heap->extents->region_count; i++)

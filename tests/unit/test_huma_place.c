@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -195,7 +196,15 @@ Test(huma_place, memory_that_is_wrong)
     options.memory_bytes = SIZE_MAX;
     expect_refusal(&options, EINVAL, "memory_bytes");
     options.memory_bytes = 100;
-    expect_refusal(&options, ENOMEM, "100 bytes");
+    expect_refusal(&options, EINVAL, "no whole page");
+    options.memory_bytes = sizeof(mem);
+    options.initial_bytes = sizeof(mem) + 1;
+    expect_refusal(&options, EINVAL, "initial_bytes");
+    options.initial_bytes = 0;
+    options.memory = (void *)(UINTPTR_MAX - 64 * KIB);
+    options.memory_bytes = 32 * KIB;
+    expect_refusal(&options, EINVAL, "memory_bytes");
+    options.memory = mem;
     options.memory_bytes = sizeof(mem);
     options.flags = HUMA_ARENA_LOCKED;
     expect_refusal(&options, EINVAL, "memory");
@@ -208,6 +217,57 @@ Test(huma_place, memory_that_is_wrong)
     options.nodes = NULL;
     options.page_bytes = 4 * KIB;
     expect_refusal(&options, EINVAL, "memory");
+}
+
+/* Memory of two arenas in one region; and memory that is none of the caller's. */
+Test(huma_place, neighbours_in_a_region)
+{
+    char *mem = take_pages(MIB);
+    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+    huma_arena *arenas[3];
+    char *block;
+
+    for (size_t i = 0; i < 3; i++) {
+        options.memory = mem + i * 256 * KIB;
+        options.memory_bytes = 256 * KIB;
+        options.flags = i == 2 ? HUMA_ARENA_FIXED : 0;
+        arenas[i] = create(&options);
+        cr_assert_not_null(huma_arena_alloc(arenas[i], 1000));
+    }
+    block = huma_arena_alloc(arenas[0], 50 * KIB);
+    huma_arena_destroy(arenas[1]);
+    cr_assert_geq(huma_usable_size(block), 50 * KIB);
+    cr_assert_eq(huma_arena_check(arenas[0]), 0, "%s", huma_last_error());
+    cr_assert_eq(huma_arena_check(arenas[2]), 0, "%s", huma_last_error());
+    options.memory = mem;
+    expect_refusal(&options, EINVAL, "another arena");
+    huma_arena_free(arenas[0], block);
+    huma_arena_destroy(arenas[0]);
+    huma_arena_destroy(arenas[2]);
+    options.memory_bytes = MIB;
+    huma_arena_destroy(create(&options));
+    cr_assert_eq(munmap(mem, MIB), 0);
+}
+
+/* All that a fixed arena hands out was touched before. */
+Test(huma_place, fixed_has_no_page_faults)
+{
+    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+    struct rusage before;
+    struct rusage after;
+    huma_arena *arena;
+    char *block;
+
+    options.backing = "4k";
+    options.initial_bytes = 64 * KIB;
+    options.flags = HUMA_ARENA_FIXED | HUMA_ARENA_SINGLE_THREADED;
+    arena = create(&options);
+    (void)getrusage(RUSAGE_SELF, &before);
+    while ((block = huma_arena_alloc(arena, 3000)) != NULL)
+        memset(block, 1, 3000);
+    (void)getrusage(RUSAGE_SELF, &after);
+    cr_expect_lt(after.ru_minflt - before.ru_minflt, 10);
+    huma_arena_destroy(arena);
 }
 
 /* --- guards ----------------------------------------------------------------------------------- */
