@@ -53,12 +53,12 @@ alloc_any(huma_arena *handle, size_t size_bytes, size_t align_bytes, const char 
 
     if (arena != NULL)
         mem = hm_arena_alloc(&arena->core, hm_arenas_cache(arena), size_bytes, align_bytes);
-    return mem != NULL ? mem : hm_said_no_memory(arena, call, size_bytes);
+    return mem != NULL ? mem : hm_said_no_memory(arena, call, size_bytes, align_bytes);
 }
 
 /* `span` has no slot ready, or is none. */
 static HM_NOINLINE void *
-alloc_slow(huma_arena *handle, size_t size_bytes, const struct hm_span *span)
+alloc_slow(huma_arena *handle, size_t size_bytes, const struct hm_span *span, const char *call)
 {
     if (HM_LIKELY(span != &hm_span_none)) {
         void *mem = hm_tcache_alloc_slow(hm_load(&span->home), span->class_idx);
@@ -66,17 +66,12 @@ alloc_slow(huma_arena *handle, size_t size_bytes, const struct hm_span *span)
         if (HM_LIKELY(mem != NULL))
             return mem;
     }
-    return alloc_any(handle, size_bytes, ALIGN_MIN_BYTES, "huma_arena_alloc()");
+    return alloc_any(handle, size_bytes, ALIGN_MIN_BYTES, call);
 }
 
-static HM_NOINLINE void *
-alloc_large(huma_arena *handle, size_t size_bytes)
-{
-    return alloc_any(handle, size_bytes, ALIGN_MIN_BYTES, "huma_arena_alloc()");
-}
-
+/* `call` is the function that the program called. */
 HM_INLINE void *
-alloc(huma_arena *handle, size_t size_bytes)
+alloc(huma_arena *handle, size_t size_bytes, const char *call)
 {
     struct hm_tcache *cache = cache_of(handle);
     struct hm_span *span;
@@ -87,9 +82,9 @@ alloc(huma_arena *handle, size_t size_bytes)
     else if (HM_LIKELY(size_bytes <= HM_SMALL_MAX_BYTES))
         span = cache->by_class[hm_class_of(size_bytes)];
     else
-        return alloc_large(handle, size_bytes);
+        return alloc_any(handle, size_bytes, ALIGN_MIN_BYTES, call);
     mem = hm_span_pop(span);
-    return HM_LIKELY(mem != NULL) ? mem : alloc_slow(handle, size_bytes, span);
+    return HM_LIKELY(mem != NULL) ? mem : alloc_slow(handle, size_bytes, span, call);
 }
 
 /* The way of most allocations: the current span of the size's class has a ready slot. Next on the
@@ -97,7 +92,7 @@ alloc(huma_arena *handle, size_t size_bytes)
 HM_EXPORT void *
 huma_arena_alloc(huma_arena *arena, size_t size)
 {
-    return alloc(arena, size);
+    return alloc(arena, size, "huma_arena_alloc()");
 }
 
 /* The same for a size that the compiler knows. */
@@ -107,48 +102,59 @@ huma_arena_alloc_units(huma_arena *arena, size_t unit_count)
     struct hm_span *span = cache_of(arena)->by_size[unit_count];
     void *mem = hm_span_pop(span);
 
-    return HM_LIKELY(mem != NULL) ? mem : alloc_slow(arena, unit_count * 16, span);
+    return HM_LIKELY(mem != NULL) ? mem
+                                  : alloc_slow(arena, unit_count * 16, span, "huma_arena_alloc()");
+}
+
+static void *
+aligned_alloc_in(huma_arena *handle, size_t align_bytes, size_t size_bytes, const char *call)
+{
+    if (!hm_is_pow2(align_bytes)) {
+        hm_said(EINVAL, call, "the alignment is no power of two; pass 1, 2, 4, 8, and so on");
+        return NULL;
+    }
+    return alloc_any(handle, size_bytes,
+                     align_bytes > ALIGN_MIN_BYTES ? align_bytes : ALIGN_MIN_BYTES, call);
 }
 
 HM_EXPORT void *
 huma_arena_aligned_alloc(huma_arena *arena, size_t alignment, size_t size)
 {
-    if (!hm_is_pow2(alignment)) {
-        hm_said(EINVAL, "huma_arena_aligned_alloc()",
-                "the alignment is no power of two; pass 1, 2, 4, 8, and so on");
-        return NULL;
-    }
-    return alloc_any(arena, size, alignment > ALIGN_MIN_BYTES ? alignment : ALIGN_MIN_BYTES,
-                     "huma_arena_aligned_alloc()");
+    return aligned_alloc_in(arena, alignment, size, "huma_arena_aligned_alloc()");
 }
 
 /* Memory that is fresh from the kernel is not touched. */
 static HM_NOINLINE void *
-calloc_large(huma_arena *handle, size_t size_bytes)
+calloc_large(huma_arena *handle, size_t size_bytes, const char *call)
 {
-    static const char call[] = "huma_arena_calloc()";
     struct huma_arena *arena = hm_arenas_find(handle, call);
     void *mem = NULL;
 
     if (arena != NULL)
         mem = hm_arena_calloc(&arena->core, hm_arenas_cache(arena), size_bytes);
-    return mem != NULL ? mem : hm_said_no_memory(arena, call, size_bytes);
+    return mem != NULL ? mem : hm_said_no_memory(arena, call, size_bytes, 1);
+}
+
+HM_INLINE void *
+calloc_in(huma_arena *handle, size_t count, size_t each_bytes, const char *call)
+{
+    size_t size_bytes;
+    void *mem;
+
+    if (__builtin_mul_overflow(count, each_bytes, &size_bytes))
+        size_bytes = SIZE_MAX;
+    if (size_bytes > HM_SMALL_MAX_BYTES)
+        return calloc_large(handle, size_bytes, call);
+    mem = alloc(handle, size_bytes, call);
+    if (mem != NULL)
+        memset(mem, 0, size_bytes);
+    return mem;
 }
 
 HM_EXPORT void *
 huma_arena_calloc(huma_arena *arena, size_t nmemb, size_t size)
 {
-    size_t size_bytes;
-    void *mem;
-
-    if (__builtin_mul_overflow(nmemb, size, &size_bytes))
-        size_bytes = SIZE_MAX;
-    if (size_bytes > HM_SMALL_MAX_BYTES)
-        return calloc_large(arena, size_bytes);
-    mem = alloc(arena, size_bytes);
-    if (mem != NULL)
-        memset(mem, 0, size_bytes);
-    return mem;
+    return calloc_in(arena, nmemb, size, "huma_arena_calloc()");
 }
 
 /* --- free ------------------------------------------------------------------------------------- */
@@ -256,30 +262,43 @@ huma_arena_free(huma_arena *arena, void *ptr)
         free_slow(arena, addr);
 }
 
-HM_EXPORT void
-huma_arena_free_sized(huma_arena *arena, void *ptr, size_t size)
+static HM_NOINLINE void
+free_sized_slow(huma_arena *handle, uintptr_t addr, size_t size_bytes)
 {
     static const char call[] = "huma_arena_free_sized()";
 
-    if (ptr == NULL)
+    if (addr == 0)
         return;
-    if (size > hm_span_room(span_of((uintptr_t)ptr, call), (uintptr_t)ptr))
-        hm_fail("huma_arena_free_sized(): wrong size for", (uintptr_t)ptr,
+    if (size_bytes > hm_span_room(span_of(addr, call), addr))
+        hm_fail("huma_arena_free_sized(): wrong size for", addr,
                 "the block is smaller; pass the size that it was asked for with");
-    huma_arena_free(arena, ptr);
+    free_slow(handle, addr);
+}
+
+/* No mixed spans here: what a span has for a size, all of its blocks have. */
+HM_EXPORT void
+huma_arena_free_sized(huma_arena *arena, void *ptr, size_t size)
+{
+    uintptr_t addr = (uintptr_t)ptr;
+    struct hm_span *span = hm_pagemap_get_near(&hm_arenas.pagemap, addr);
+
+    if (HM_UNLIKELY(span == NULL) || HM_UNLIKELY(size > span->slot_bytes)
+        || HM_UNLIKELY(!is_mine(arena, span)) || HM_UNLIKELY(!hm_tcache_free(span, addr)))
+        free_sized_slow(arena, addr, size);
 }
 
 /* --- realloc ---------------------------------------------------------------------------------- */
 
 /* `span` is the block's. */
 static void *
-realloc_in(struct huma_arena *arena, struct hm_span *span, void *ptr, size_t size_bytes)
+realloc_in(struct huma_arena *arena, struct hm_span *span, void *ptr, size_t size_bytes,
+           const char *call)
 {
     int saved_errno = errno;
     void *mem = hm_arena_realloc(&arena->core, hm_arenas_cache(arena), span, ptr, size_bytes);
 
     if (mem == NULL)
-        return hm_said_no_memory(arena, "huma_arena_realloc()", size_bytes);
+        return hm_said_no_memory(arena, call, size_bytes, 1);
     errno = saved_errno;
     return mem;
 }
@@ -292,13 +311,13 @@ huma_arena_realloc(huma_arena *arena, void *ptr, size_t size)
     struct hm_span *span;
 
     if (ptr == NULL)
-        return huma_arena_alloc(arena, size);
+        return alloc(arena, size, call);
     found = hm_arenas_find(arena, call);
     if (found == NULL)
-        return hm_said_no_memory(NULL, call, size);
+        return hm_said_no_memory(NULL, call, size, 1);
     span = span_of((uintptr_t)ptr, call);
     check_arena(found, span, (uintptr_t)ptr, call);
-    return realloc_in(found, span, ptr, size);
+    return realloc_in(found, span, ptr, size, call);
 }
 
 /* --- questions -------------------------------------------------------------------------------- */
@@ -369,7 +388,7 @@ huma_malloc(size_t size)
 {
     huma_arena *arena = current();
 
-    return HM_LIKELY(arena != NULL) ? alloc(arena, size) : NULL;
+    return HM_LIKELY(arena != NULL) ? alloc(arena, size, "huma_malloc()") : NULL;
 }
 
 HM_EXPORT void *
@@ -377,7 +396,7 @@ huma_calloc(size_t nmemb, size_t size)
 {
     huma_arena *arena = current();
 
-    return HM_LIKELY(arena != NULL) ? huma_arena_calloc(arena, nmemb, size) : NULL;
+    return HM_LIKELY(arena != NULL) ? calloc_in(arena, nmemb, size, "huma_calloc()") : NULL;
 }
 
 HM_EXPORT void *
@@ -385,18 +404,24 @@ huma_aligned_alloc(size_t alignment, size_t size)
 {
     huma_arena *arena = current();
 
-    return HM_LIKELY(arena != NULL) ? huma_arena_aligned_alloc(arena, alignment, size) : NULL;
+    return HM_LIKELY(arena != NULL)
+               ? aligned_alloc_in(arena, alignment, size, "huma_aligned_alloc()")
+               : NULL;
 }
 
 HM_EXPORT void *
 huma_realloc(void *ptr, size_t size)
 {
+    static const char call[] = "huma_realloc()";
     struct hm_span *span;
 
-    if (ptr == NULL)
-        return huma_malloc(size);
-    span = span_of((uintptr_t)ptr, "huma_realloc()");
-    return realloc_in(hm_arenas_of(span), span, ptr, size);
+    if (ptr == NULL) {
+        huma_arena *arena = current();
+
+        return arena != NULL ? alloc(arena, size, call) : NULL;
+    }
+    span = span_of((uintptr_t)ptr, call);
+    return realloc_in(hm_arenas_of(span), span, ptr, size, call);
 }
 
 static HM_NOINLINE void

@@ -235,6 +235,7 @@ touch(struct huma_arena *arena, size_t len_bytes, unsigned thread_count)
 {
     struct hm_arena *core = &arena->core;
     const struct hm_heap *heap = &core->heap;
+    struct hm_prefault_os os;
     struct hm_run run;
 
     if (core->is_supplied) {
@@ -245,7 +246,8 @@ touch(struct huma_arena *arena, size_t len_bytes, unsigned thread_count)
     }
     if (len_bytes == 0)
         return 0;
-    if (hm_arena_open(core, len_bytes, &run) != 0)
+    hm_prefault_os_init(&os, thread_count);
+    if (hm_arena_open(core, &os.os, len_bytes, &run) != 0)
         return -ENOMEM;
     touch_run(arena, &run, thread_count);
     hm_arena_settle(core, &run);
@@ -300,9 +302,9 @@ make(const struct huma_arena_options *options, struct hm_conf *conf)
             hm_said(EINVAL, create,
                     "blocks of another arena are in memory; pass memory of your own");
         else
-            (void)hm_said_no_memory(arena, create,
-                                    options->memory != NULL ? options->memory_bytes
-                                                            : options->initial_bytes);
+            (void)hm_said_no_memory(
+                arena, create,
+                options->memory != NULL ? options->memory_bytes : options->initial_bytes, 1);
         destroy(arena);
         return NULL;
     }

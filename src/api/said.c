@@ -6,6 +6,9 @@
 
 #include "base/fmt.h"
 
+/* Every block has as much. */
+#define MALLOC_ALIGN_BYTES 16
+
 void
 hm_said(int error, const char *call, const char *why)
 {
@@ -81,7 +84,7 @@ tell_backing(struct hm_heap *heap, size_t size_bytes, struct hm_fmt *out)
 }
 
 void *
-hm_said_no_memory(struct huma_arena *arena, const char *call, size_t size_bytes)
+hm_said_no_memory(struct huma_arena *arena, const char *call, size_t size_bytes, size_t align_bytes)
 {
     char why[HM_SAID_BYTES];
     struct hm_fmt out = hm_fmt_init(why, sizeof(why), -1);
@@ -97,6 +100,10 @@ hm_said_no_memory(struct huma_arena *arena, const char *call, size_t size_bytes)
     hm_fmt_str(&out, ": ");
     hm_fmt_u64(&out, size_bytes);
     hm_fmt_str(&out, " bytes");
+    if (align_bytes > MALLOC_ALIGN_BYTES) {
+        hm_fmt_str(&out, " at a multiple of ");
+        hm_fmt_u64(&out, align_bytes);
+    }
     hm_lock_take(&heap->lock);
     if (size_bytes > PTRDIFF_MAX)
         hm_fmt_str(&out, " are more than any block can have");
@@ -118,7 +125,7 @@ hm_said_find(const huma_arena *handle, const char *call)
     struct huma_arena *arena = hm_arenas_find(handle, call);
 
     if (arena == NULL)
-        (void)hm_said_no_memory(NULL, call, 0);
+        (void)hm_said_no_memory(NULL, call, 0, 1);
     return arena;
 }
 

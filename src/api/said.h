@@ -13,9 +13,10 @@ void hm_said(int error, const char *call, const char *why);
  * none. */
 struct huma_arena *hm_said_find(const huma_arena *handle, const char *call);
 
-/* As hm_said, for an allocation of so many bytes that failed for lack of memory: EINVAL if there is
+/* As hm_said, for an allocation that failed for lack of memory: EINVAL if there is
  * no arena. Returns NULL. */
-void *hm_said_no_memory(struct huma_arena *arena, const char *call, size_t size_bytes);
+void *hm_said_no_memory(struct huma_arena *arena, const char *call, size_t size_bytes,
+                        size_t align_bytes);
 
 /* Append what the hugetlb pool, or a limit on it, lacks for so many bytes, and the cure. Returns
  * false, and nothing done, if that cannot be told any more. heap->lock is held. */

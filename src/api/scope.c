@@ -76,7 +76,7 @@ obtain(struct huma_scope *scope, size_t room_bytes, const char *call)
         chunk = hm_arena_alloc(&arena->core, cache, need_bytes, 16);
     }
     if (chunk == NULL)
-        return hm_said_no_memory(arena, call, need_bytes);
+        return hm_said_no_memory(arena, call, need_bytes, 1);
     chunk->end = (char *)chunk + hm_align_down(huma_usable_size(chunk), 16);
     if (scope->wish_bytes < WISH_MAX_BYTES)
         scope->wish_bytes *= 2;
@@ -114,7 +114,7 @@ alloc(struct huma_scope *scope, size_t align_bytes, size_t size_bytes, const cha
         return NULL;
     }
     if (size_bytes > PTRDIFF_MAX || align_bytes > PTRDIFF_MAX)
-        return hm_said_no_memory(hm_arenas_find(scope->arena, call), call, SIZE_MAX);
+        return hm_said_no_memory(hm_arenas_find(scope->arena, call), call, SIZE_MAX, 1);
     if (size_bytes == 0)
         size_bytes = 1;
     if (addr > (uintptr_t)scope->end || size_bytes > (uintptr_t)scope->end - addr)

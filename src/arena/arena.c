@@ -83,6 +83,9 @@ alloc(struct hm_arena *arena, struct hm_tcache *cache, size_t size_bytes, size_t
     if (HM_UNLIKELY(mem == NULL) && size_bytes <= PTRDIFF_MAX) {
         squeeze(arena, cache);
         mem = alloc_once(arena, cache, size_bytes, align_bytes, out_stale);
+        /* A page may be left where there is no room for a span. */
+        if (mem == NULL && size_bytes <= HM_SMALL_MAX_BYTES)
+            mem = alloc_large(arena, size_bytes, align_bytes, out_stale);
     }
     errno = saved_errno;
     return mem;
@@ -153,6 +156,13 @@ hm_arena_realloc(struct hm_arena *arena, struct hm_tcache *cache, struct hm_span
 
 /* --- everything at once ----------------------------------------------------------------------- */
 
+/* Free memory that stays, but for resets. What is locked is there to stay. */
+static size_t
+keep_bytes(const struct hm_arena *arena)
+{
+    return arena->conf.is_locked ? SIZE_MAX : arena->ahead_bytes;
+}
+
 /* Large blocks are few: they go one by one. */
 static void
 free_large(struct hm_heap *heap)
@@ -183,10 +193,9 @@ hm_arena_reset(struct hm_arena *arena)
     free_large(heap);
     hm_lock_take(&heap->lock);
     hm_pool_reset(&arena->pool);
-    if (arena->keep_bytes < arena->reset_peak_bytes)
+    heap->cutoff.keep_bytes = keep_bytes(arena);
+    if (heap->cutoff.keep_bytes < arena->reset_peak_bytes)
         heap->cutoff.keep_bytes = arena->reset_peak_bytes;
-    else
-        heap->cutoff.keep_bytes = arena->keep_bytes;
     hm_lock_give(&heap->lock);
     errno = saved_errno;
 }
@@ -200,7 +209,7 @@ hm_arena_trim(struct hm_arena *arena, struct hm_tcache *cache)
     squeeze(arena, cache);
     hm_lock_take(&arena->heap.lock);
     arena->reset_peak_bytes = 0;
-    arena->heap.cutoff.keep_bytes = arena->keep_bytes;
+    arena->heap.cutoff.keep_bytes = keep_bytes(arena);
     given_bytes = hm_purge_all(&arena->heap);
     hm_lock_give(&arena->heap.lock);
     errno = saved_errno;
@@ -212,15 +221,26 @@ hm_arena_trim(struct hm_arena *arena, struct hm_tcache *cache)
 /* Metadata for blocks of a page each. */
 #define META_SHARE 16
 
+static void
+set_os(struct hm_arena *arena, const struct hm_os *os)
+{
+    arena->heap.os = os;
+    arena->heap.backing.os = os;
+    arena->heap.meta.os = os;
+}
+
 int
-hm_arena_open(struct hm_arena *arena, size_t len_bytes, struct hm_run *out_run)
+hm_arena_open(struct hm_arena *arena, const struct hm_os *os, size_t len_bytes,
+              struct hm_run *out_run)
 {
     struct hm_heap *heap = &arena->heap;
     int saved_errno = errno;
     int rc;
 
     hm_lock_take(&heap->lock);
+    set_os(arena, os);
     rc = hm_pheap_take(heap, hm_bytes_to_pages_up(&heap->geom, len_bytes), 1, out_run);
+    set_os(arena, arena->real);
     hm_lock_give(&heap->lock);
     errno = saved_errno;
     return rc;
@@ -234,21 +254,13 @@ hm_arena_settle(struct hm_arena *arena, const struct hm_run *run)
     int saved_errno = errno;
 
     if (!arena->is_supplied)
-        arena->keep_bytes = hm_align_up(len_bytes, hm_region_bytes(&heap->geom));
+        arena->ahead_bytes = hm_align_up(len_bytes, hm_region_bytes(&heap->geom));
     hm_lock_take(&heap->lock);
     heap->cutoff.keep_bytes = SIZE_MAX;
     hm_pheap_give(heap, run->region, run->addr, run->len_pages);
-    heap->cutoff.keep_bytes = arena->keep_bytes;
+    heap->cutoff.keep_bytes = keep_bytes(arena);
     hm_lock_give(&heap->lock);
     errno = saved_errno;
-}
-
-static void
-set_os(struct hm_arena *arena, const struct hm_os *os)
-{
-    arena->heap.os = os;
-    arena->heap.backing.os = os;
-    arena->heap.meta.os = os;
 }
 
 void
@@ -277,8 +289,8 @@ hm_arena_supply(struct hm_arena *arena, void *mem, size_t len_bytes)
     set_os(arena, &arena->closed);
     hm_lock_take(&heap->lock);
     rc = hm_supply_enter(heap, (uintptr_t)mem, len_bytes);
-    arena->keep_bytes = heap->extent_regions << heap->geom.region_shift;
-    heap->cutoff.keep_bytes = arena->keep_bytes;
+    arena->ahead_bytes = heap->extent_regions << heap->geom.region_shift;
+    heap->cutoff.keep_bytes = keep_bytes(arena);
     hm_lock_give(&heap->lock);
     return rc;
 }
@@ -290,7 +302,7 @@ hm_arena_equip(struct hm_arena *arena)
     struct hm_heap *heap = &arena->heap;
 
     hm_lock_take(&heap->lock);
-    hm_meta_prepare(&heap->meta, arena->keep_bytes / META_SHARE);
+    hm_meta_prepare(&heap->meta, arena->ahead_bytes / META_SHARE);
     hm_meta_touch(&heap->meta);
     if (heap->supply_bytes != 0)
         hm_pagemap_enter(heap->pagemap, heap->supply_addr, heap->supply_bytes, NULL);
@@ -355,12 +367,13 @@ hm_arena_init(struct hm_arena *arena, const struct hm_arena_site *site, const st
     arena->conf = *conf;
     arena->real = site->os;
     arena->is_supplied = false;
-    arena->keep_bytes = 0;
+    arena->ahead_bytes = 0;
     arena->reset_peak_bytes = 0;
     if (hm_heap_init(&arena->heap, site->pagemap, site->os, &arena->conf, site->geom) != 0) {
         hm_meta_fini(&arena->heap.meta);
         return -ENOMEM;
     }
+    arena->heap.cutoff.keep_bytes = keep_bytes(arena);
     hm_pool_init(&arena->pool, &arena->heap);
     set_cutoff(arena, cutoff_bytes);
     hm_tcache_clear(&arena->own);

@@ -27,7 +27,7 @@ struct hm_arena {
     struct hm_heap heap;      /* ... */
     struct hm_pool pool;      /* ... */
     struct hm_conf conf;      /* const */
-    size_t keep_bytes;        /* free memory that stays, but for resets; const */
+    size_t ahead_bytes;       /* of regions opened at the beginning; const */
     size_t reset_peak_bytes;  /* what was in use at the largest reset */
     bool is_supplied;         /* its memory is the program's; const */
     const struct hm_os *real; /* const */
@@ -59,8 +59,11 @@ void hm_arena_fini(struct hm_arena *arena, bool has_memory);
 int hm_arena_supply(struct hm_arena *arena, void *mem, size_t len_bytes);
 
 /* Open memory ahead: a run of the length, to be handed to hm_arena_settle, after which it is free
- * memory that stays. It may be touched before. Returns 0 or -ENOMEM. */
-int hm_arena_open(struct hm_arena *arena, size_t len_bytes, struct hm_run *out_run);
+ * memory that stays. It may be touched before.
+ *   os  the kernel's services, but for this call
+ * Returns 0 or -ENOMEM. */
+int hm_arena_open(struct hm_arena *arena, const struct hm_os *os, size_t len_bytes,
+                  struct hm_run *out_run);
 void hm_arena_settle(struct hm_arena *arena, const struct hm_run *run);
 
 /* Make metadata, and have resident what of it blocks in the memory opened ahead will need. No block

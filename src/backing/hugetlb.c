@@ -153,8 +153,10 @@ take(struct hm_backing *backing, struct hm_pool_state *pool, struct hm_range *in
     struct refusal refusal = { .step = HM_POOL_KERNEL };
     struct hm_pool_range *range = &refusal.range;
 
-    *range = (struct hm_pool_range){ inout_range->addr, inout_range->len_bytes, page_shift,
-                                     inout_range->is_placed };
+    *range = (struct hm_pool_range){ .addr = inout_range->addr,
+                                     .len_bytes = inout_range->len_bytes,
+                                     .page_shift = page_shift,
+                                     .is_placed = inout_range->is_placed };
     if (page_shift > backing->geom.region_shift)
         unit_bytes = (size_t)1 << page_shift;
     else if (range->len_bytes > BATCH_REGIONS * unit_bytes)

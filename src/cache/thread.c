@@ -469,6 +469,7 @@ hm_pool_after_fork(struct hm_pool *pool, struct hm_tcache *self)
     struct hm_list *link = pool->heap->spans.next;
 
     for (struct hm_tcache *cache = pool->caches; cache != NULL; cache = cache->next) {
+        /* Structs that were to be recycled are lost: the list may be torn. */
         cache->pending = NULL;
         if (cache == self || cache->is_dead != 0)
             continue;

@@ -237,13 +237,12 @@ take_on(struct hm_heap *heap, unsigned node, size_t len_pages, size_t align_page
     return 0;
 }
 
-int
-hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct hm_run *out_run)
+static int
+take_near(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct hm_run *out_run)
 {
     unsigned node = hm_nodes_here(heap);
     int rc;
 
-    hm_assert(align_pages <= heap->region_pages);
     if (hm_pages_to_bytes(&heap->geom, len_pages) > hm_heap_left_bytes(heap))
         return -ENOMEM;
     rc = take_on(heap, node, len_pages, align_pages, out_run);
@@ -256,6 +255,43 @@ hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct
     hm_heal_visit(heap);
     hm_purge_visit(heap);
     return 0;
+}
+
+/* At a multiple of more than a region: from a run with room for that, whose ends go back. No
+ * address space is reserved for it but what there is. */
+static HM_LATER int
+take_far(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct hm_run *out_run)
+{
+    size_t more_pages = align_pages - heap->region_pages;
+    struct hm_extent *extent;
+    size_t before_pages;
+    uintptr_t end_addr;
+
+    if (len_pages + more_pages > heap->extent_regions * heap->region_pages
+        || take_near(heap, len_pages + more_pages, heap->region_pages, out_run) != 0)
+        return -ENOMEM;
+    extent = out_run->region->extent;
+    before_pages = (size_t)(-out_run->addr >> heap->geom.page_shift) & (align_pages - 1);
+    if (before_pages > 0)
+        hm_pheap_give(heap, out_run->region, out_run->addr, before_pages);
+    out_run->addr += hm_pages_to_bytes(&heap->geom, before_pages);
+    out_run->len_pages = len_pages;
+    out_run->region = hm_pheap_region_at(heap, extent,
+                                         (out_run->addr - extent->addr) >> heap->geom.region_shift);
+    end_addr = out_run->addr + hm_pages_to_bytes(&heap->geom, len_pages);
+    if (more_pages > before_pages)
+        hm_pheap_give(heap, out_run->region, end_addr, more_pages - before_pages);
+    out_run->stale_addr = out_run->addr;
+    out_run->stale_end_addr = end_addr;
+    return 0;
+}
+
+int
+hm_pheap_take(struct hm_heap *heap, size_t len_pages, size_t align_pages, struct hm_run *out_run)
+{
+    if (HM_LIKELY(align_pages <= heap->region_pages))
+        return take_near(heap, len_pages, align_pages, out_run);
+    return take_far(heap, len_pages, align_pages, out_run);
 }
 
 size_t

@@ -20,7 +20,9 @@ struct hm_run {
 /* Take a run of contiguous pages.
  *
  *   len_pages    at least 1; may exceed a region
- *   align_pages  power of two, at most a region; the run's address is a multiple of it
+ *   align_pages  power of two; the run's address is a multiple of it. Beyond a region only for
+ *                heaps that get no mapping: it takes as much more for a moment, of what
+ *                address space they have
  *   out_run      [out] the run
  *
  * Returns 0, or -ENOMEM with the heap unchanged except for regions that were opened on the way and

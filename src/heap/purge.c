@@ -82,7 +82,9 @@ hm_purge_keep(struct hm_heap *heap, struct hm_region *region)
 static int
 discard(struct hm_heap *heap, uintptr_t addr, size_t len_bytes)
 {
-    int rc = heap->os->advise(heap->os->ctx, addr, len_bytes, HM_ADVICE_DISCARD);
+    enum hm_advice advice
+        = heap->backing.conf->is_locked ? HM_ADVICE_DISCARD_LOCKED : HM_ADVICE_DISCARD;
+    int rc = heap->os->advise(heap->os->ctx, addr, len_bytes, advice);
 
     if (rc == 0) {
         heap->discarded_bytes += len_bytes;

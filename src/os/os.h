@@ -18,18 +18,20 @@
 
 /* What madvise(2) is asked to do with a range. */
 enum hm_advice {
-    HM_ADVICE_HUGE,     /* back it with transparent huge pages from the next touch on */
-    HM_ADVICE_BASE,     /* never a huge page here, nor one made by khugepaged */
-    HM_ADVICE_COLLAPSE, /* make huge pages of what is resident now (Linux 6.1) */
-    HM_ADVICE_DISCARD,  /* give the memory back now; reads as zero afterwards */
-    HM_ADVICE_LAZY,     /* the kernel may take it when memory is short; until it is written to, it
+    HM_ADVICE_HUGE,           /* back it with transparent huge pages from the next touch on */
+    HM_ADVICE_BASE,           /* never a huge page here, nor one made by khugepaged */
+    HM_ADVICE_COLLAPSE,       /* make huge pages of what is resident now (Linux 6.1) */
+    HM_ADVICE_DISCARD,        /* give the memory back now; reads as zero afterwards */
+    HM_ADVICE_DISCARD_LOCKED, /* the same, though it is locked; later pages of the range are as well
+                                 (Linux 5.18) */
+    HM_ADVICE_LAZY,    /* the kernel may take it when memory is short; until it is written to, it
                            reads as before or as zero */
-    HM_ADVICE_COLD,     /* not needed soon; of a part of a huge page: splits it (Linux 5.4) */
-    HM_ADVICE_HIDE,     /* leave it out of core dumps */
-    HM_ADVICE_SHOW,     /* ... or not */
-    HM_ADVICE_NO_FORK,  /* a child has nothing there */
-    HM_ADVICE_FORK,     /* ... or what the parent has */
-    HM_ADVICE_LOCK,     /* what is touched stays in memory: by mlock2 (Linux 4.4) */
+    HM_ADVICE_COLD,    /* not needed soon; of a part of a huge page: splits it (Linux 5.4) */
+    HM_ADVICE_HIDE,    /* leave it out of core dumps */
+    HM_ADVICE_SHOW,    /* ... or not */
+    HM_ADVICE_NO_FORK, /* a child has nothing there */
+    HM_ADVICE_FORK,    /* ... or what the parent has */
+    HM_ADVICE_LOCK,    /* what is touched stays in memory: by mlock2 (Linux 4.4) */
 };
 
 /* What the kernel says about a range: bytes of each kind. */
@@ -116,12 +118,18 @@ enum hm_shortage_cause {
     HM_SHORTAGE_RSVD,    /* ... on pages promised */
 };
 
+/* Have the kernel fill memory. Returns as hm_os_populate does. */
+typedef int (*hm_populate_fn)(void *ctx, uintptr_t addr, size_t len_bytes);
+
 /* Hugetlb pages for [addr, addr + len_bytes), multiples of their size. */
 struct hm_pool_range {
     uintptr_t addr;
     size_t len_bytes;
-    unsigned page_shift; /* log2 of their size */
-    bool is_placed;      /* place() was called for the range: keep to its nodes */
+    unsigned page_shift;     /* log2 of their size */
+    bool is_placed;          /* place() was called for the range: keep to its nodes */
+    hm_populate_fn populate; /* fills them, wherever they are mapped meanwhile; NULL: the kernel,
+                                in this thread */
+    void *populate_ctx;
 };
 
 #define HM_SHORTAGE_PATH_BYTES 288
@@ -332,6 +340,7 @@ int hm_os_carry(void *ctx, uintptr_t addr, size_t len_bytes, size_t align_bytes,
                 uintptr_t *out_addr);
 int hm_os_pool_map(void *ctx, const struct hm_pool_range *range, enum hm_pool_step *out_step);
 int hm_os_pool_unmap(void *ctx, uintptr_t addr, size_t len_bytes);
+int hm_os_populate(void *ctx, uintptr_t addr, size_t len_bytes);
 int hm_os_available(void *ctx, uint64_t *out_bytes);
 int hm_os_copy(void *ctx, uintptr_t to_addr, uintptr_t from_addr, size_t len_bytes);
 int hm_os_shortage(void *ctx, size_t len_bytes, unsigned page_shift,

@@ -67,13 +67,24 @@ set_policy(void *mem, size_t len_bytes, int mode, const struct hm_node_mask *mas
                : -errno;
 }
 
+/* Returns 0, or what a touch would end in as a negative errno. */
+int
+hm_os_populate(void *ctx, uintptr_t addr, size_t len_bytes)
+{
+    (void)ctx;
+    return madvise((void *)addr, len_bytes, MADV_POPULATE_WRITE) == 0 ? 0 : -errno;
+}
+
 /* Fill the pages from the nodes of the range that they are for. A preferred node is the only one
  * meanwhile: rather memory of this node from the next backing than hugetlb pages from afar. */
 static int
 fill(void *mem, const struct hm_pool_range *range)
 {
+    hm_populate_fn populate = range->populate != NULL ? range->populate : hm_os_populate;
     size_t len_bytes = range->len_bytes;
     struct policy policy = { 0 };
+    int rc;
+
     bool has_policy = range->is_placed
                       && syscall(SYS_get_mempolicy, &policy.mode, policy.mask.words,
                                  (unsigned long)HM_NODE_IDS, range->addr, HM_MPOL_F_ADDR)
@@ -85,8 +96,9 @@ fill(void *mem, const struct hm_pool_range *range)
                       &policy.mask)
                != 0)
         return -EFAULT;
-    if (madvise(mem, len_bytes, MADV_POPULATE_WRITE) != 0)
-        return -errno;
+    rc = populate(range->populate_ctx, (uintptr_t)mem, len_bytes);
+    if (rc != 0)
+        return rc;
     /* After a fork a copy may come from anywhere. */
     if (has_policy && policy.mode == HM_MPOL_PREFERRED)
         (void)set_policy(mem, len_bytes, policy.mode, &policy.mask);

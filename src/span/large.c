@@ -134,12 +134,10 @@ take_pages(struct hm_heap *heap, struct hm_span *span, const struct wish *wish, 
         if (take_mapping(heap, span, wish, len_bytes) == 0)
             return 0;
         /* Where the kernel gives no mapping any more, the heap may still hold address space. */
-        if (wish->align_bytes > hm_region_bytes(&heap->geom))
-            return -1;
     }
-    if (hm_pheap_take(heap, len_pages,
-                      len_bytes < EVEN_MIN_BYTES ? align_pages : heap->region_pages, &run)
-        != 0)
+    if (len_bytes >= EVEN_MIN_BYTES && align_pages < heap->region_pages)
+        align_pages = heap->region_pages;
+    if (hm_pheap_take(heap, len_pages, align_pages, &run) != 0)
         return -1;
     if (!run.is_zero) {
         out_stale->from_off = run.stale_addr - run.addr;

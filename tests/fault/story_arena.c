@@ -235,7 +235,7 @@ create(void)
 
     if (hm_arena_init(&arena, &site, &rig.conf, HM_CUTOFF_MOVES, is_shared ? 0 : OWN_ID) != 0)
         return false;
-    if (hm_arena_open(&arena, AHEAD_BYTES, &run) != 0) {
+    if (hm_arena_open(&arena, site.os, AHEAD_BYTES, &run) != 0) {
         hm_arena_fini(&arena, true);
         return false;
     }

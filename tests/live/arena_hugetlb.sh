@@ -78,3 +78,10 @@ figure ahead full_hugetlb_kib eq $((256 * 1024))
 figure ahead full_free_pages eq 0
 figure ahead used_permille eq 1000
 figure ahead ended_free_pages eq 128
+
+# The same for more than the pool has: all of that, and the rest is on transparent ones.
+run beyond 128 ahead 320 2 look full check destroy look ended
+figure beyond full_resident_kib eq $((320 * 1024))
+figure beyond full_hugetlb_kib eq $((256 * 1024))
+figure beyond full_permille eq 1000
+figure beyond ended_free_pages eq 128

@@ -188,6 +188,7 @@ obey(struct fake_os *fake, uintptr_t addr, size_t len_bytes, enum hm_advice advi
     case HM_ADVICE_COLLAPSE:
         return collapse(fake, addr, len_bytes);
     case HM_ADVICE_DISCARD:
+    case HM_ADVICE_DISCARD_LOCKED:
         /* Only where base pages are wanted is it meant that a huge page goes. */
         if ((fake_space_flags(space, addr) & FAKE_WANTS_BASE) != 0)
             split(space, addr);
@@ -223,11 +224,17 @@ static int
 advise(void *ctx, uintptr_t addr, size_t len_bytes, enum hm_advice advice)
 {
     static const enum fake_call_kind kinds[] = {
-        [HM_ADVICE_HUGE] = FAKE_ADVISE_HUGE,  [HM_ADVICE_BASE] = FAKE_ADVISE_BASE,
-        [HM_ADVICE_COLLAPSE] = FAKE_COLLAPSE, [HM_ADVICE_DISCARD] = FAKE_DISCARD,
-        [HM_ADVICE_LAZY] = FAKE_LAZY,         [HM_ADVICE_COLD] = FAKE_COLD,
-        [HM_ADVICE_HIDE] = FAKE_HIDE,         [HM_ADVICE_SHOW] = FAKE_SHOW,
-        [HM_ADVICE_NO_FORK] = FAKE_NO_FORK,   [HM_ADVICE_FORK] = FAKE_FORK,
+        [HM_ADVICE_HUGE] = FAKE_ADVISE_HUGE,
+        [HM_ADVICE_BASE] = FAKE_ADVISE_BASE,
+        [HM_ADVICE_COLLAPSE] = FAKE_COLLAPSE,
+        [HM_ADVICE_DISCARD] = FAKE_DISCARD,
+        [HM_ADVICE_DISCARD_LOCKED] = FAKE_DISCARD,
+        [HM_ADVICE_LAZY] = FAKE_LAZY,
+        [HM_ADVICE_COLD] = FAKE_COLD,
+        [HM_ADVICE_HIDE] = FAKE_HIDE,
+        [HM_ADVICE_SHOW] = FAKE_SHOW,
+        [HM_ADVICE_NO_FORK] = FAKE_NO_FORK,
+        [HM_ADVICE_FORK] = FAKE_FORK,
         [HM_ADVICE_LOCK] = FAKE_LOCK,
     };
     struct fake_os *fake = ctx;

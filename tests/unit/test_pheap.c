@@ -75,7 +75,11 @@ play(unsigned seed, int step_count, size_t max_pages)
     for (int step = 0; step < step_count; step++) {
         struct hm_run *run = &live[rand_r(&seed) % LIVE];
         size_t len_pages = 1 + (size_t)rand_r(&seed) % (rand_r(&seed) % 4 ? 16 : max_pages);
-        size_t align_pages = (size_t)1 << (rand_r(&seed) % 8 != 0 ? 0 : rand_r(&seed) % 10);
+        size_t align_pages = (size_t)1 << (rand_r(&seed) % 8 != 0 ? 0 : rand_r(&seed) % 13);
+
+        /* So much is not reserved for an alignment. */
+        if (len_pages + align_pages > rig.heap.extent_regions * rig.heap.region_pages)
+            align_pages = 1;
 
         rig.fake.now_ns += 1000000;
         if (run->len_pages != 0) {
