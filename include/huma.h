@@ -57,7 +57,8 @@ typedef struct huma_arena huma_arena;
 #define HUMA_ARENA_HUGE_FIRST ((uint64_t)2)
 /* A child of fork() does not have the arena, which counts as destroyed there. */
 #define HUMA_ARENA_NO_FORK ((uint64_t)4)
-/* Memory that was touched stays in memory (mlock2, with MLOCK_ONFAULT). */
+/* Memory for blocks that was touched stays in memory, also when they are freed, until
+ * huma_arena_trim (before Linux 5.18: until huma_arena_destroy). mlock2, with MLOCK_ONFAULT. */
 #define HUMA_ARENA_LOCKED ((uint64_t)8)
 /* Blocks are allocated and freed without the kernel, in what was there at creation. */
 #define HUMA_ARENA_FIXED ((uint64_t)16)
@@ -131,7 +132,7 @@ void *huma_arena_aligned_alloc(huma_arena *arena, size_t alignment, size_t size)
 /* Resize a block of the arena: where it is if it can be, else it moves, large ones without being
  * copied where the kernel can move their pages. NULL as `ptr` allocates. A size of 0 is a block of
  * no bytes, to be freed as any other. Returns NULL and errno as huma_arena_alloc; then the block is
- * as it was. */
+ * as it was. To make a block of the arena smaller never fails. */
 void *huma_arena_realloc(huma_arena *arena, void *ptr, size_t size) HUMA_KEEP HUMA_SIZED(3);
 
 /* Free a block of the arena; NULL is no error. Any thread may free it. errno is preserved. */

@@ -31,7 +31,7 @@ fill_info(struct huma_arena *arena, struct huma_info *out_info)
 
     read_stats(arena, &stats);
     out_info->live_bytes = stats.live_bytes;
-    out_info->heap_bytes = stats.heap_bytes;
+    out_info->heap_bytes = stats.heap_bytes - stats.rest_bytes;
     out_info->limit_bytes = stats.limit_bytes;
     out_info->reserved_bytes = stats.reserved_bytes;
     out_info->meta_bytes = stats.meta_bytes;

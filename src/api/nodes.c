@@ -2,14 +2,15 @@
 /* nodes.c - NUMA nodes, by libnuma (see nodes.h).
  *
  * Problem     People write nodes as numactl takes them, and the kernel takes masks.
- * Idea        A word for the policy is ours, the list of nodes libnuma's, which also knows those
- *             that this process may use. Wherever a page lies is asked of move_pages(2), which
- *             moves nothing if it is not told where to.
+ * Idea        libnuma knows which nodes this process may use. It could read the lists as well, but
+ *             tells of what it does not accept on the program's standard error. Wherever a page
+ *             lies is asked of move_pages(2), which moves nothing if it is not told where to.
  * Sources     numa(3), move_pages(2).
  */
 #include "api/nodes.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <numa.h>
 #include <numaif.h>
 #include <string.h>
@@ -27,24 +28,73 @@ static const struct {
 
 /* --- node strings ----------------------------------------------------------------------------- */
 
+/* Returns the number at *inout_text and goes behind it; UINT_MAX: there is none, or no node has
+ * it. */
+static unsigned
+take_number(const char **inout_text)
+{
+    const char *text = *inout_text;
+    unsigned value = 0;
+
+    for (; *text >= '0' && *text <= '9' && value < HM_NODE_IDS; text++)
+        value = value * 10 + (unsigned)(*text - '0');
+    if (text == *inout_text || value >= HM_NODE_IDS)
+        return UINT_MAX;
+    *inout_text = text;
+    return value;
+}
+
+/* "0-1" and the like: those of them that this process may use must be all. */
+static bool
+take_range(const char **inout_text, struct hm_node_mask *inout_mask)
+{
+    unsigned first = take_number(inout_text);
+    unsigned last = first;
+
+    if (**inout_text == '-') {
+        ++*inout_text;
+        last = take_number(inout_text);
+    }
+    if (first == UINT_MAX || last == UINT_MAX || first > last)
+        return false;
+    for (; first <= last; first++) {
+        if (!numa_bitmask_isbitset(numa_all_nodes_ptr, first))
+            return false;
+        hm_node_add(inout_mask, first);
+    }
+    return true;
+}
+
+static void
+add_all(struct hm_node_mask *inout_mask)
+{
+    for (unsigned id = 0; id < HM_NODE_IDS; id++)
+        if (numa_bitmask_isbitset(numa_all_nodes_ptr, id))
+            hm_node_add(inout_mask, id);
+}
+
 /* Returns how many nodes the list names; 0: it is none, or has nodes that this process may not
  * use. */
 static unsigned
 parse_list(const char *text, struct hm_node_mask *out_mask)
 {
-    struct bitmask *bits = numa_parse_nodestring(text);
     unsigned node_count = 0;
 
     *out_mask = (struct hm_node_mask){ { 0 } };
-    for (unsigned id = 0; bits != NULL && id < bits->size && id < HM_NODE_IDS; id++) {
-        if (!numa_bitmask_isbitset(bits, id))
-            continue;
-        hm_node_add(out_mask, id);
-        node_count++;
+    if (strcmp(text, "all") == 0) {
+        add_all(out_mask);
+        text = "";
+    } else if (!take_range(&text, out_mask)) {
+        return 0;
     }
-    if (bits != NULL)
-        numa_bitmask_free(bits);
-    return node_count;
+    while (*text == ',') {
+        text++;
+        if (!take_range(&text, out_mask))
+            return 0;
+    }
+    for (unsigned i = 0; i < HM_NODE_IDS / 64; i++)
+        node_count += (unsigned)__builtin_popcountll(out_mask->words[i]);
+    return *text == '\0' ? node_count : 0;
 }
 
 int

@@ -19,6 +19,8 @@ add_spans(struct hm_heap *heap, struct hm_stats *stats)
             uint32_t live_count = hm_span_live_count(span);
             uint32_t carved = hm_load(&span->carved);
 
+            if (hm_pool_is_at_rest(span))
+                stats->rest_bytes += hm_span_bytes(span);
             stats->live_bytes += live_count * span->slot_bytes;
             stats->free_slot_bytes += (carved - live_count) * span->slot_bytes;
             stats->fresh_slot_bytes += (span->slot_count - carved) * span->slot_bytes;

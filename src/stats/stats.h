@@ -14,6 +14,7 @@ struct hm_stats {
     uint64_t heap_bytes;        /* in runs and mappings that serve them */
     uint64_t free_slot_bytes;   /* of that, in slots that were handed out before and are free */
     uint64_t fresh_slot_bytes;  /* and in slots that were never handed out yet */
+    uint64_t rest_bytes;        /* and of spans that a reset left, which give way to others */
     uint64_t free_page_bytes;   /* free pages of regions in use that have memory */
     uint64_t span_count[5];     /* by enum hm_span_kind */
     uint64_t direct_count;      /* live direct blocks */
