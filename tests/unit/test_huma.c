@@ -1,28 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* test_huma.c - the arena API, as programs see it, on the real kernel. */
-#include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
 
-#include "huma.h"
-
-#define KIB ((size_t)1 << 10)
-#define MIB ((size_t)1 << 20)
-
-static const uint64_t kinds[] = { 0, HUMA_ARENA_SINGLE_THREADED };
-
-static huma_arena *
-create(uint64_t flags)
-{
-    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
-    huma_arena *arena;
-
-    options.backing = "thp,4k";
-    options.flags = flags;
-    arena = huma_arena_create(&options);
-    cr_assert_not_null(arena, "%s", huma_last_error());
-    return arena;
-}
+#include "support/arena.h"
 
 /* --- blocks ----------------------------------------------------------------------------------- */
 
@@ -170,6 +151,39 @@ Test(huma, what_is_too_large_for_anything)
 }
 
 /* --- all blocks ------------------------------------------------------------------------------- */
+
+/* Whoever fails is named. */
+Test(huma, who_was_called)
+{
+    const size_t many = (size_t)1 << 20;
+
+    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+    huma_arena *arena;
+
+    options.limit_bytes = 64 * KIB;
+    arena = huma_arena_create(&options);
+    cr_assert_not_null(arena, "%s", huma_last_error());
+    (void)huma_arena_set_current(arena);
+#define EXPECT_NAME(call, text)                                                                    \
+    do {                                                                                           \
+        cr_assert_null(call);                                                                      \
+        cr_assert_eq(strncmp(huma_last_error(), text "():", strlen(text) + 3), 0, "%s",            \
+                     huma_last_error());                                                           \
+    } while (0)
+    EXPECT_NAME(huma_arena_alloc(arena, many), "huma_arena_alloc");
+    EXPECT_NAME(huma_arena_calloc(arena, 2, many), "huma_arena_calloc");
+    EXPECT_NAME(huma_arena_realloc(arena, NULL, many), "huma_arena_realloc");
+    EXPECT_NAME(huma_arena_realloc(arena, huma_arena_alloc(arena, 1), many), "huma_arena_realloc");
+    EXPECT_NAME(huma_arena_aligned_alloc(arena, 32, many), "huma_arena_aligned_alloc");
+    EXPECT_NAME(huma_arena_aligned_alloc(arena, 33, many), "huma_arena_aligned_alloc");
+    EXPECT_NAME(huma_malloc(many), "huma_malloc");
+    EXPECT_NAME(huma_calloc(many, 2), "huma_calloc");
+    EXPECT_NAME(huma_realloc(NULL, many), "huma_realloc");
+    EXPECT_NAME(huma_realloc(huma_malloc(1), many), "huma_realloc");
+    EXPECT_NAME(huma_aligned_alloc(64, many), "huma_aligned_alloc");
+#undef EXPECT_NAME
+    huma_arena_destroy(arena);
+}
 
 Test(huma, reset_and_trim)
 {

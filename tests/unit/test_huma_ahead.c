@@ -1,29 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /* test_huma_ahead.c - memory obtained ahead of its use: touched, locked, or all there will be. */
-#include <criterion/criterion.h>
 #include <errno.h>
 #include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "huma.h"
+#include "support/arena.h"
 
-#define MIB ((size_t)1 << 20)
-
-static huma_arena *
-create(const struct huma_arena_options *options)
-{
-    huma_arena *arena = huma_arena_create(options);
-
-    cr_assert_not_null(arena, "%s", huma_last_error());
-    return arena;
-}
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
+#endif
 
 static struct huma_info
 info_of(huma_arena *arena)
@@ -43,7 +36,7 @@ Test(huma_ahead, what_is_there_from_the_beginning_is_resident)
         options.backing = "thp,4k";
         options.initial_bytes = 37 * MIB;
         options.prefault_threads = threads;
-        arena = create(&options);
+        arena = create_with(&options);
         cr_expect_geq(info_of(arena).resident_bytes, 37 * MIB, "%u threads", threads);
         cr_expect_eq(info_of(arena).heap_bytes, 0);
         /* It stays when blocks come and go. */
@@ -75,6 +68,34 @@ locked_kib(void)
     return kib;
 }
 
+/* What was freed stays, until a trim. */
+static void
+stay_locked(const struct huma_arena_options *options)
+{
+    static void *blocks[64];
+    huma_arena *arena = create_with(options);
+    char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    cr_assert_neq(page, MAP_FAILED);
+    for (size_t i = 0; i < 64; i++) {
+        blocks[i] = huma_arena_alloc(arena, 500000);
+        cr_assert_not_null(blocks[i], "%s", huma_last_error());
+        memset(blocks[i], 1, 500000);
+    }
+    for (size_t i = 0; i < 64; i++)
+        huma_arena_free(arena, blocks[i]);
+    cr_expect(info_of(arena).resident_bytes == 0 || info_of(arena).resident_bytes >= 32000000);
+    /* Linux 5.18 */
+    if (madvise(page, 4096, MADV_DONTNEED_LOCKED) == 0) {
+        cr_expect_geq(huma_arena_trim(arena), 32000000);
+        cr_expect_lt(info_of(arena).resident_bytes, MIB);
+        cr_assert_not_null(memset(huma_arena_alloc(arena, 3 * MIB), 1, 3 * MIB));
+        cr_expect_geq(locked_kib(), 3 * 1024);
+    }
+    huma_arena_destroy(arena);
+    cr_assert_eq(munmap(page, 4096), 0);
+}
+
 Test(huma_ahead, locked_memory)
 {
     struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
@@ -85,10 +106,12 @@ Test(huma_ahead, locked_memory)
 
     options.backing = "4k";
     options.flags = HUMA_ARENA_LOCKED;
-    arena = create(&options);
+    arena = create_with(&options);
     cr_assert_not_null(huma_arena_alloc(arena, 3 * MIB));
     cr_expect_geq(locked_kib(), 3 * 1024);
     huma_arena_destroy(arena);
+    cr_expect_eq(locked_kib(), 0);
+    stay_locked(&options);
     cr_expect_eq(locked_kib(), 0);
     /* A user without the right to. */
     pid = fork();
@@ -159,7 +182,7 @@ Test(huma_ahead, no_call_of_the_kernel)
     options.backing = "thp,4k";
     options.initial_bytes = 24 * MIB;
     options.flags = HUMA_ARENA_SINGLE_THREADED | HUMA_ARENA_FIXED;
-    arena = create(&options);
+    arena = create_with(&options);
     pid = fork();
     if (pid == 0)
         live_without_kernel(arena);
@@ -178,7 +201,7 @@ Test(huma_ahead, a_fixed_arena_does_not_grow)
     options.name = "fixed";
     options.initial_bytes = 16 * MIB;
     options.flags = HUMA_ARENA_FIXED;
-    arena = create(&options);
+    arena = create_with(&options);
     before = info_of(arena).reserved_bytes;
     while (huma_arena_alloc(arena, 5000) != NULL)
         sum += 5000;
@@ -201,7 +224,7 @@ Test(huma_ahead, a_fixed_arena_in_a_child)
 
     options.initial_bytes = 8 * MIB;
     options.flags = HUMA_ARENA_FIXED | HUMA_ARENA_SINGLE_THREADED;
-    arena = create(&options);
+    arena = create_with(&options);
     cr_assert_not_null(huma_arena_alloc(arena, MIB));
     pid = fork();
     if (pid == 0) {

@@ -1,29 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* test_huma_inspect.c - what an arena says of itself: info, walk, check, dumps. */
-#include <criterion/criterion.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "huma.h"
-
-#define KIB ((size_t)1 << 10)
-#define MIB ((size_t)1 << 20)
-
-static const uint64_t kinds[] = { 0, HUMA_ARENA_SINGLE_THREADED };
-
-static huma_arena *
-create(uint64_t flags)
-{
-    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
-    huma_arena *arena;
-
-    options.backing = "thp,4k";
-    options.flags = flags;
-    arena = huma_arena_create(&options);
-    cr_assert_not_null(arena, "%s", huma_last_error());
-    return arena;
-}
+#include "support/arena.h"
 
 struct count {
     size_t blocks;
@@ -74,6 +55,10 @@ Test(huma_inspect, info_and_walk_count_the_same)
         cr_expect_eq(huma_arena_walk(arena, count_block, &count), 1);
         cr_expect_eq(count.blocks, 10);
         cr_expect_eq(huma_arena_check(arena), 0, "%s", huma_last_error());
+        cr_expect_eq(huma_arena_reset(arena), 0);
+        cr_assert_eq(huma_arena_info(arena, &info), 0);
+        cr_expect_eq(info.live_bytes, 0);
+        cr_expect_eq(info.heap_bytes, 0);
         huma_arena_destroy(arena);
     }
 }

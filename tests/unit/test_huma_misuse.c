@@ -1,25 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* test_huma_misuse.c - what no program should do with arenas ends it with one line. */
-#include <criterion/criterion.h>
 #include <signal.h>
 #include <stdlib.h>
 
-#include "huma.h"
-
-#define MIB ((size_t)1 << 20)
-
-static huma_arena *
-create(uint64_t flags)
-{
-    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
-    huma_arena *arena;
-
-    options.backing = "thp,4k";
-    options.flags = flags;
-    arena = huma_arena_create(&options);
-    cr_assert_not_null(arena, "%s", huma_last_error());
-    return arena;
-}
+#include "support/arena.h"
 
 Test(huma_misuse, a_block_freed_twice, .signal = SIGABRT)
 {

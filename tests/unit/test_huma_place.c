@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_huma_place.c - where the memory of an arena lies: the caller's, fenced, on which pages and
- * nodes; on the real kernel. */
-#include <criterion/criterion.h>
+/* test_huma_place.c - where the memory of an arena lies: the caller's, or fenced; on the real
+ * kernel. */
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -11,28 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "huma.h"
-
-#define KIB ((size_t)1 << 10)
-#define MIB ((size_t)1 << 20)
-
-static huma_arena *
-create(const struct huma_arena_options *options)
-{
-    huma_arena *arena = huma_arena_create(options);
-
-    cr_assert_not_null(arena, "%s", huma_last_error());
-    return arena;
-}
-
-static void
-expect_refusal(const struct huma_arena_options *options, int error, const char *text)
-{
-    errno = 0;
-    cr_assert_null(huma_arena_create(options));
-    cr_assert_eq(errno, error, "errno is %d", errno);
-    cr_assert_not_null(strstr(huma_last_error(), text), "%s", huma_last_error());
-}
+#include "support/arena.h"
 
 /* --- memory of the caller's ------------------------------------------------------------------- */
 
@@ -85,7 +63,7 @@ Test(huma_place, in_memory_of_the_callers)
 
             options.memory = mem;
             options.memory_bytes = sizes[i];
-            arena = create(&options);
+            arena = create_with(&options);
             for (size_t size = 100; size < 30000; size *= 3) {
                 sum = fill(arena, mem, sizes[i], size);
                 cr_assert_gt(sum, sizes[i] / 2 - 4 * KIB, "%zu of %zu in blocks of %zu", sum,
@@ -118,7 +96,7 @@ Test(huma_place, large_blocks_in_memory_of_the_callers)
 
     options.memory = mem;
     options.memory_bytes = 4 * MIB;
-    arena = create(&options);
+    arena = create_with(&options);
     block = huma_arena_alloc(arena, 3 * MIB);
     cr_assert_not_null(block, "%s", huma_last_error());
     cr_assert_null(huma_arena_alloc(arena, 3 * MIB));
@@ -134,6 +112,71 @@ Test(huma_place, large_blocks_in_memory_of_the_callers)
     cr_assert_eq(munmap(mem, 4 * MIB), 0);
 }
 
+/* Where no mapping can be had, alignments beyond a region are found in what is there. */
+Test(huma_place, alignments_without_the_kernel)
+{
+    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+    char *mem = take_pages(24 * MIB);
+
+    for (int is_supplied = 0; is_supplied < 2; is_supplied++) {
+        huma_arena *arena;
+        struct huma_info info = HUMA_INFO_INIT;
+
+        options.memory = is_supplied ? mem : NULL;
+        options.memory_bytes = is_supplied ? 24 * MIB : 0;
+        options.initial_bytes = is_supplied ? 0 : 24 * MIB;
+        options.flags = is_supplied ? 0 : HUMA_ARENA_FIXED;
+        options.backing = is_supplied ? NULL : "4k";
+        arena = create_with(&options);
+        for (int round = 0; round < 3; round++) {
+            char *first = huma_arena_aligned_alloc(arena, 8 * MIB, 8 * MIB);
+            char *second = huma_arena_aligned_alloc(arena, 4 * MIB, 100);
+
+            cr_assert_not_null(first, "%s", huma_last_error());
+            cr_assert_not_null(second, "%s", huma_last_error());
+            cr_assert_eq((uintptr_t)first % (8 * MIB), 0);
+            cr_assert_eq((uintptr_t)second % (4 * MIB), 0);
+            memset(first, 1, 8 * MIB);
+            memset(second, 1, 100);
+            cr_assert_eq(huma_arena_check(arena), 0, "%s", huma_last_error());
+            huma_arena_free(arena, first);
+            huma_arena_free(arena, second);
+        }
+        cr_assert_null(huma_arena_aligned_alloc(arena, 64 * MIB, 24 * MIB));
+        cr_assert_not_null(strstr(huma_last_error(), "at a multiple of 67108864"), "%s",
+                           huma_last_error());
+        cr_assert_eq(huma_arena_info(arena, &info), 0);
+        cr_assert_eq(info.heap_bytes, 0);
+        huma_arena_destroy(arena);
+    }
+    cr_assert_eq(munmap(mem, 24 * MIB), 0);
+}
+
+/* Blocks of a class that no span fits for any more have what is left. */
+Test(huma_place, the_last_page)
+{
+    const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    char *mem = take_pages(3 * page_bytes);
+    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+    huma_arena *arena;
+
+    options.memory = mem;
+    options.memory_bytes = 3 * page_bytes;
+    arena = create_with(&options);
+    for (size_t i = 0; i < 3; i++) {
+        char *block = huma_arena_alloc(arena, page_bytes - 100);
+
+        cr_assert_not_null(block, "%zu: %s", i, huma_last_error());
+        memset(block, 1, page_bytes - 100);
+    }
+    cr_assert_null(huma_arena_alloc(arena, 1));
+    cr_assert_eq(huma_arena_reset(arena), 0);
+    cr_assert_not_null(huma_arena_alloc(arena, 2 * page_bytes + 100));
+    cr_assert_eq(huma_arena_check(arena), 0, "%s", huma_last_error());
+    huma_arena_destroy(arena);
+    cr_assert_eq(munmap(mem, 3 * page_bytes), 0);
+}
+
 /* Used again after that, by an arena that never calls the kernel, and in a child. */
 Test(huma_place, fixed_in_memory_of_the_callers)
 {
@@ -147,7 +190,7 @@ Test(huma_place, fixed_in_memory_of_the_callers)
     options.memory_bytes = MIB;
     options.flags = HUMA_ARENA_FIXED;
     for (int round = 0; round < 3; round++) {
-        arena = create(&options);
+        arena = create_with(&options);
         cr_assert_gt(fill(arena, mem, MIB, 500), MIB / 2);
         pid = fork();
         if (pid == 0) {
@@ -174,7 +217,7 @@ Test(huma_place, fixed_where_regions_begin_elsewhere)
         options.memory = mem + off;
         options.memory_bytes = 8 * MIB;
         options.flags = HUMA_ARENA_FIXED;
-        arena = create(&options);
+        arena = create_with(&options);
         block = huma_arena_alloc(arena, 4 * MIB);
         cr_assert_not_null(block, "%s", huma_last_error());
         memset(block, 'x', 4 * MIB);
@@ -231,7 +274,7 @@ Test(huma_place, neighbours_in_a_region)
         options.memory = mem + i * 256 * KIB;
         options.memory_bytes = 256 * KIB;
         options.flags = i == 2 ? HUMA_ARENA_FIXED : 0;
-        arenas[i] = create(&options);
+        arenas[i] = create_with(&options);
         cr_assert_not_null(huma_arena_alloc(arenas[i], 1000));
     }
     block = huma_arena_alloc(arenas[0], 50 * KIB);
@@ -245,7 +288,7 @@ Test(huma_place, neighbours_in_a_region)
     huma_arena_destroy(arenas[0]);
     huma_arena_destroy(arenas[2]);
     options.memory_bytes = MIB;
-    huma_arena_destroy(create(&options));
+    huma_arena_destroy(create_with(&options));
     cr_assert_eq(munmap(mem, MIB), 0);
 }
 
@@ -261,7 +304,7 @@ Test(huma_place, fixed_has_no_page_faults)
     options.backing = "4k";
     options.initial_bytes = 64 * KIB;
     options.flags = HUMA_ARENA_FIXED | HUMA_ARENA_SINGLE_THREADED;
-    arena = create(&options);
+    arena = create_with(&options);
     (void)getrusage(RUSAGE_SELF, &before);
     while ((block = huma_arena_alloc(arena, 3000)) != NULL)
         memset(block, 1, 3000);
@@ -301,7 +344,7 @@ Test(huma_place, guards)
 
         options.backing = "thp,4k";
         options.flags = HUMA_ARENA_GUARDED;
-        arena = create(&options);
+        arena = create_with(&options);
         block = huma_arena_aligned_alloc(arena, aligns[i], 320 * MIB);
         cr_assert_not_null(block, "%s", huma_last_error());
         cr_assert_eq((uintptr_t)block % aligns[i], 0);
@@ -330,100 +373,12 @@ Test(huma_place, guards_and_a_limit)
     options.backing = "4k";
     options.limit_bytes = 64 * MIB;
     options.flags = HUMA_ARENA_GUARDED;
-    arena = create(&options);
+    arena = create_with(&options);
     block = huma_arena_alloc(arena, 64 * MIB);
     cr_assert_not_null(block, "%s", huma_last_error());
     cr_assert_null(huma_arena_alloc(arena, 1));
     huma_arena_free(arena, block);
     cr_assert_not_null(huma_arena_alloc(arena, 1));
-    huma_arena_destroy(arena);
-}
-
-/* --- pages and nodes -------------------------------------------------------------------------- */
-
-Test(huma_place, page_sizes)
-{
-    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
-    struct huma_info info = HUMA_INFO_INIT;
-    huma_arena *arena;
-
-    for (size_t bytes = (size_t)sysconf(_SC_PAGESIZE); bytes <= 16384 * MIB; bytes *= 2) {
-        options.page_bytes = bytes;
-        arena = create(&options);
-        cr_assert_not_null(huma_arena_calloc(arena, 3, MIB), "%s", huma_last_error());
-        huma_arena_destroy(arena);
-    }
-    options.page_bytes = 3 * MIB;
-    expect_refusal(&options, EINVAL, "page_bytes");
-    options.page_bytes = 1;
-    expect_refusal(&options, EINVAL, "page_bytes");
-    options.page_bytes = 32768 * MIB;
-    expect_refusal(&options, EINVAL, "page_bytes");
-    /* Base pages also where there is a pool, and beyond the size from which huge pages serve. */
-    options.page_bytes = (size_t)sysconf(_SC_PAGESIZE);
-    options.flags = HUMA_ARENA_HUGE_FIRST;
-    arena = create(&options);
-    cr_assert_not_null(memset(huma_arena_alloc(arena, 32 * MIB), 1, 32 * MIB));
-    cr_assert_eq(huma_arena_info(arena, &info), 0);
-    cr_assert_eq(info.thp_bytes + info.hugetlb_bytes, 0);
-    huma_arena_destroy(arena);
-}
-
-/* On this machine, whichever nodes it has, the first of them. */
-Test(huma_place, nodes)
-{
-    static const char *const good[]
-        = { "0", "0-0", "all", "local", "preferred=0", "interleave=0", "interleave=all" };
-    static const char *const bad[] = { "",
-                                       "x",
-                                       "preferred=",
-                                       "preferred=all,",
-                                       "interleave=",
-                                       "interleaved=0",
-                                       "1000",
-                                       "preferred=1000",
-                                       "0,1000" };
-    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
-    uint64_t bytes[2] = { 7, 7 };
-    huma_arena *arena = create(NULL);
-    int number = huma_arena_node_bytes(arena, NULL, 0);
-
-    huma_arena_destroy(arena);
-    if (number < 0)
-        cr_skip("the kernel cannot be asked for nodes: %s", huma_last_error());
-    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-        options.nodes = good[i];
-        arena = create(&options);
-        cr_assert_not_null(memset(huma_arena_alloc(arena, 3 * MIB), 1, 3 * MIB));
-        cr_assert_eq(huma_arena_node_bytes(arena, bytes, 2), number);
-        cr_assert(number > 1 || bytes[1] == 0);
-        cr_assert(bytes[0] + bytes[1] >= 3 * MIB || number > 2);
-        huma_arena_destroy(arena);
-    }
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        options.nodes = bad[i];
-        expect_refusal(&options, EINVAL, "nodes");
-    }
-    cr_assert_eq(huma_arena_node_bytes(NULL, bytes, 2), -1);
-    cr_assert_eq(errno, EINVAL);
-}
-
-/* What the pool lacks is told in numbers, with a command. */
-Test(huma_place, what_a_pool_lacks)
-{
-    struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
-    huma_arena *arena;
-
-    if (access("/sys/kernel/mm/hugepages/hugepages-2048kB", F_OK) != 0)
-        cr_skip("the kernel has no pool of 2 MiB pages");
-    options.backing = "hugetlb:2M";
-    arena = create(&options);
-    cr_assert_null(huma_arena_alloc(arena, (size_t)1 << 40));
-    cr_assert_eq(errno, ENOMEM);
-    cr_assert(strstr(huma_last_error(), " pages of 2048 KiB are free, ") != NULL
-                  && strstr(huma_last_error(), "cure: echo ") != NULL
-                  && strstr(huma_last_error(), "hugepages-2048kB/nr_hugepages") != NULL,
-              "%s", huma_last_error());
     huma_arena_destroy(arena);
 }
 
@@ -435,7 +390,7 @@ Test(huma_place, what_a_fixed_arena_lacks)
 
     options.initial_bytes = MIB;
     options.flags = HUMA_ARENA_FIXED;
-    arena = create(&options);
+    arena = create_with(&options);
     cr_assert_null(huma_arena_alloc(arena, 3 * MIB));
     cr_assert_not_null(strstr(huma_last_error(), "there will be no more"), "%s", huma_last_error());
     huma_arena_destroy(arena);
