@@ -34,7 +34,7 @@ create(void)
     options.flags = HUMA_ARENA_FIXED | HUMA_ARENA_LOCKED | HUMA_ARENA_SINGLE_THREADED;
     arena = huma_arena_create(&options);
     if (arena == NULL) {
-        fprintf(stderr, "without locking: %s\n", huma_last_error());
+        fprintf(stderr, "memory is not locked, page faults are possible: %s\n", huma_last_error());
         options.flags &= ~HUMA_ARENA_LOCKED;
         arena = huma_arena_create(&options);
     }

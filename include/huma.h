@@ -15,9 +15,9 @@
  * it shall have one, and with an end at which all its blocks are gone at once. A process may have
  * any number; any number of threads may use one, unless it was made for one.
  *
- * A function that fails returns NULL, -1, or false, sets errno, and leaves a sentence for people:
- * huma_last_error(). What no program should do (freeing a block twice, or into another arena, or
- * using an arena that was destroyed) ends the process with one line on stderr. */
+ * A function that fails returns NULL, -1, or false (huma_arena_trim: 0), sets errno, and leaves a
+ * sentence for people: huma_last_error(). What no program should do (freeing a block twice, or into
+ * another arena, or using an arena that was destroyed) ends the process with one line on stderr. */
 #ifndef HUMA_H
 #define HUMA_H
 
@@ -53,14 +53,16 @@ typedef struct huma_arena huma_arena;
 
 /* At most one thread uses the arena at a time, which is faster. */
 #define HUMA_ARENA_SINGLE_THREADED ((uint64_t)1)
-/* Huge pages from the first byte; else from 16 MiB on (HUMA_HUGE_START). */
+/* Transparent huge pages from the first byte; else from 16 MiB on (HUMA_HUGE_START). Pages of a
+ * pool that `backing` begins with, as by default, are taken from the first byte in any case. */
 #define HUMA_ARENA_HUGE_FIRST ((uint64_t)2)
 /* A child of fork() does not have the arena, which counts as destroyed there. */
 #define HUMA_ARENA_NO_FORK ((uint64_t)4)
 /* Memory for blocks that was touched stays in memory, also when they are freed, until
  * huma_arena_trim (before Linux 5.18: until huma_arena_destroy). mlock2, with MLOCK_ONFAULT. */
 #define HUMA_ARENA_LOCKED ((uint64_t)8)
-/* Blocks are allocated and freed without the kernel, in what was there at creation. */
+/* Blocks are allocated and freed without the kernel, in what was there at creation. Each thread
+ * calls it once, at its first block. */
 #define HUMA_ARENA_FIXED ((uint64_t)16)
 /* What lies before and behind the arena's memory cannot be accessed: a pointer that runs out of it
  * ends there. */
@@ -73,31 +75,41 @@ typedef struct huma_arena huma_arena;
 /* What an arena shall be like. Every field may be 0 or NULL but struct_size, and means a sensible
  * default then; later versions add fields at the end. Begin with HUMA_ARENA_OPTIONS_INIT. */
 struct huma_arena_options {
-    size_t struct_size;   /* sizeof(struct huma_arena_options) */
-    const char *name;     /* shown in /proc/PID/maps and reports: at most 63 printable ASCII
-                                characters, none of \ ` $ [ ]; default: "arena" */
-    const char *backing;  /* where memory comes from, as HUMA_BACKING (huma(7)) has it; default:
-                                "hugetlb,thp,4k" */
-    size_t page_bytes;    /* wish for pages of this size, before all that `backing` names, and
-                                from the first byte: those of a hugetlb pool, or base pages;
-                                default: none */
-    const char *nodes;    /* NUMA nodes whose memory it has: "0", "0-1,3" (only these),
-                                "preferred=1", "interleave=0-1", "interleave=all", "local" (of the
-                                thread that allocates); default: as HUMA_NUMA (huma(7)) has it */
-    size_t initial_bytes; /* of memory obtained and touched at creation, which stays until
-                                huma_arena_trim; for HUMA_ARENA_FIXED all there will be */
-    size_t limit_bytes;   /* of pages in blocks: an allocation that needs more fails with ENOMEM;
-                                0: no limit */
-    size_t cutoff_bytes;  /* from this size on blocks are those that glibc would map, each on pages
-                                of its own; or
-                                HUMA_CUTOFF_DYNAMIC, HUMA_CUTOFF_NEVER */
-    void *memory;         /* of the caller's, in whose whole pages all blocks shall lie; it must
-                                outlive the arena, which neither unmaps nor clears it; not with
-                                backing, page_bytes or nodes; default: none */
-    size_t memory_bytes;  /* its length */
-    unsigned prefault_threads; /* how many touch initial_bytes at a time; 0: this one alone */
-    unsigned reserved;         /* 0 */
-    uint64_t flags;            /* HUMA_ARENA_* */
+    /* sizeof(struct huma_arena_options) */
+    size_t struct_size;
+    /* Shown in /proc/PID/maps and reports: at most 63 printable ASCII characters, none of
+     * \ ` $ [ ]. Default: "arena". */
+    const char *name;
+    /* Where memory comes from: a list as HUMA_BACKING (huma(7)) has it, which itself does not act
+     * on arenas. Default: "hugetlb,thp,4k". */
+    const char *backing;
+    /* Wish for pages of this size, before all that `backing` names, and from the first byte: those
+     * of a hugetlb pool, or base pages. Default: none. */
+    size_t page_bytes;
+    /* NUMA nodes that memory shall come from: "0", "0-1,3", "all" (from no others: where these are
+     * full, the kernel ends processes), "preferred=1", "interleave=0-1", "interleave=all", "local"
+     * (of the thread that allocates). Default: as the variable HUMA_NUMA (huma(7)) says. */
+    const char *nodes;
+    /* Memory obtained and touched at creation, which stays until huma_arena_trim; for
+     * HUMA_ARENA_FIXED, in whole regions (2 MiB on most machines), all there will be. */
+    size_t initial_bytes;
+    /* Of pages that hold blocks: an allocation that needs more fails with ENOMEM. 0: no limit. */
+    size_t limit_bytes;
+    /* From this size on blocks are those that glibc would map, each on pages of its own; or
+     * HUMA_CUTOFF_DYNAMIC, HUMA_CUTOFF_NEVER. */
+    size_t cutoff_bytes;
+    /* The caller's, in whose whole pages all blocks shall lie. It must outlive the arena, which
+     * overwrites it and does not unmap it, and be no other arena's. Not with backing, page_bytes,
+     * nodes, HUMA_ARENA_HUGE_FIRST, HUMA_ARENA_LOCKED or HUMA_ARENA_GUARDED. Default: none. */
+    void *memory;
+    /* ... and its length. */
+    size_t memory_bytes;
+    /* How many threads touch initial_bytes at a time; 0: this one alone. */
+    unsigned prefault_threads;
+    /* 0 */
+    unsigned reserved;
+    /* HUMA_ARENA_* */
+    uint64_t flags;
 };
 
 #define HUMA_ARENA_OPTIONS_INIT                                                                    \
@@ -107,13 +119,13 @@ struct huma_arena_options {
 
 /* Create an arena. It has no memory for blocks yet, but for initial_bytes and `memory`.
  *   options  NULL: all defaults. Nothing of it is needed any more afterwards
- * Returns NULL and errno: EINVAL (an option is wrong), E2BIG (an option is set that this version
- * does not know), ENOMEM. */
+ * Returns NULL and errno: EINVAL (an option is wrong), E2BIG (a field is set that this version
+ * does not know), ENOMEM, ENOSYS (`nodes`, and the kernel cannot be asked for them). */
 huma_arena *huma_arena_create(const struct huma_arena_options *options);
 
 /* Free all blocks, give all memory back, and forget the arena. No thread uses it any more. NULL is
- * no error. Whoever uses the arena or frees a block of it afterwards is told so, until another
- * arena gets the same handle, which takes as long as it can. */
+ * no error. Whoever uses the arena or frees a block of it afterwards ends the process, until a new
+ * arena gets the same handle, which takes as long as it can: then the use acts on that one. */
 void huma_arena_destroy(huma_arena *arena);
 
 /* --- blocks ----------------------------------------------------------------------------------- */
@@ -145,7 +157,8 @@ void huma_arena_free_sized(huma_arena *arena, void *ptr, size_t size);
 /* Whether a live block of the arena starts at `ptr`. False, and EINVAL, if the arena is NULL. */
 bool huma_arena_owns(huma_arena *arena, const void *ptr);
 
-/* Bytes that may be used of a block of any arena: no less than were asked for. 0 for NULL. */
+/* Bytes that may be used of a block of any arena: no less than were asked for. 0 for NULL; any
+ * other pointer ends the process. */
 size_t huma_usable_size(const void *ptr);
 
 /* --- all blocks ------------------------------------------------------------------------------- */
@@ -195,7 +208,8 @@ huma_mark huma_scope_mark(const struct huma_scope *scope);
 void huma_scope_release(struct huma_scope *scope, huma_mark mark);
 
 /* Free all blocks and close the scope. huma_arena_reset and huma_arena_destroy free the blocks of
- * all scopes of the arena: these are begun anew then, and not ended before. */
+ * all scopes of the arena: such a scope must not be used any more, not even ended, before
+ * huma_scope_begin opens it anew. */
 void huma_scope_end(struct huma_scope *scope);
 
 /* For huma_scope_alloc. Not for programs. */
@@ -218,8 +232,8 @@ huma_scope_alloc(struct huma_scope *scope, size_t size)
 /* --- the current arena ------------------------------------------------------------------------ */
 
 /* Make an arena this thread's current one, which the functions below allocate from; NULL: the
- * arena that every process has for this, of default options. Returns the one before, to be set
- * again when this is done. */
+ * arena that every process has for this, of default options. It must not be destroyed meanwhile.
+ * Returns the one before, to be set again when this is done. */
 huma_arena *huma_arena_set_current(huma_arena *arena);
 
 /* As huma_arena_alloc, huma_arena_calloc and huma_arena_aligned_alloc, in the current arena. */
@@ -243,10 +257,10 @@ struct huma_info {
     uint64_t heap_bytes;     /* of the pages that hold them: what limit_bytes limits */
     uint64_t limit_bytes;    /* 0: none */
     uint64_t reserved_bytes; /* address space */
-    uint64_t resident_bytes; /* of it in memory, as the kernel says; all three 0 if it cannot be
-                                asked */
-    uint64_t hugetlb_bytes;  /* of these: on pages of a hugetlb pool */
-    uint64_t thp_bytes;      /* ... and on transparent huge pages */
+    uint64_t resident_bytes; /* of it in memory, as the kernel says; this and the next two are 0 if
+                                it cannot be asked */
+    uint64_t hugetlb_bytes;  /* of resident_bytes: on pages of a hugetlb pool */
+    uint64_t thp_bytes;      /* of resident_bytes: on transparent huge pages */
     uint64_t meta_bytes;     /* huma's own for the arena, in memory, or mapped if the kernel cannot
                                be asked */
     uint64_t fallback_count; /* how often a region (of 2 MiB on most machines) did not get a backing
@@ -279,8 +293,8 @@ int huma_arena_walk(huma_arena *arena, bool (*visit)(void *arg, void *block, siz
                     void *arg);
 
 /* Follow every list and count everything anew. No other thread uses the arena meanwhile. Returns 0
- * if all is well; -1 and EUCLEAN if something is damaged, as by a write beyond the end of a block:
- * huma_last_error() says what and where; -1 and EINVAL. */
+ * if all is well; -1 and EUCLEAN if something is damaged, as by a write to the first 16 bytes of a
+ * free block: huma_last_error() says what and where; -1 and EINVAL. */
 int huma_arena_check(huma_arena *arena);
 
 /* Values of `format`. */

@@ -16,6 +16,7 @@
 #include <limits>
 #include <new>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 #include "huma.h"
@@ -104,8 +105,9 @@ private:
     huma_arena *before_;
 };
 
-/* A scope (struct huma_scope) in an arena; its blocks are freed at its end. No destructor of what
- * was made in them is run. */
+/* A scope (struct huma_scope) in an arena; its blocks are freed at its end. It must end before the
+ * arena is reset or destroyed: else its destructor ends the process. No destructor of what was made
+ * in its blocks is run. */
 class scope {
 public:
     /* Throws std::system_error. */

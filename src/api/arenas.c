@@ -115,6 +115,23 @@ hm_arenas_enter(struct huma_arena *arena)
     hm_lock_give(&hm_arenas.lock);
 }
 
+bool
+hm_arenas_have(uintptr_t addr, size_t len_bytes)
+{
+    bool is_found = false;
+
+    hm_lock_take(&hm_arenas.lock);
+    for (struct hm_list *link = hm_arenas.live.next; link != &hm_arenas.live; link = link->next) {
+        const struct huma_arena *arena = hm_container_of(link, struct huma_arena, link);
+        const struct hm_heap *heap = &arena->core.heap;
+
+        is_found |= addr < heap->supply_addr + heap->supply_bytes
+                    && heap->supply_addr < addr + len_bytes;
+    }
+    hm_lock_give(&hm_arenas.lock);
+    return is_found;
+}
+
 /* No thread uses the arena any more, but one may just be about to use another. */
 static void
 erase_handle(huma_arena *handle)

@@ -117,6 +117,9 @@ huma_arena *hm_arenas_common(void);
 void hm_arenas_enter(struct huma_arena *arena);
 bool hm_arenas_leave(struct huma_arena *arena);
 
+/* Whether a live arena has some of that memory from the program. */
+bool hm_arenas_have(uintptr_t addr, size_t len_bytes);
+
 /* What the calling thread allocates from in an arena, or NULL if it has nothing there and can have
  * nothing; the first call for an arena for many threads makes it. */
 struct hm_tcache *hm_arenas_cache(struct huma_arena *arena);

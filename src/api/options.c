@@ -95,6 +95,8 @@ check_memory(const struct huma_arena_options *options)
         return "memory has no whole page; pass more of it";
     if (options->initial_bytes > options->memory_bytes)
         return "initial_bytes is more than memory_bytes; set it to as much at most";
+    if (hm_arenas_have((uintptr_t)options->memory, options->memory_bytes))
+        return "memory is another arena's; pass memory of your own, or destroy that one before";
     if (options->backing != NULL || options->page_bytes != 0 || options->nodes != NULL
         || (options->flags & MEMORY_FLAGS) != 0)
         return "memory with backing, page_bytes, nodes, HUMA_ARENA_LOCKED, HUMA_ARENA_GUARDED or "

@@ -230,6 +230,7 @@ Test(huma_place, memory_that_is_wrong)
 {
     static char mem[64 * KIB];
     struct huma_arena_options options = HUMA_ARENA_OPTIONS_INIT;
+    huma_arena *arena;
 
     options.memory_bytes = 1;
     expect_refusal(&options, EINVAL, "memory_bytes");
@@ -260,6 +261,14 @@ Test(huma_place, memory_that_is_wrong)
     options.nodes = NULL;
     options.page_bytes = 4 * KIB;
     expect_refusal(&options, EINVAL, "memory");
+    options.page_bytes = 0;
+    arena = create_with(&options);
+    expect_refusal(&options, EINVAL, "another arena's");
+    options.memory = mem + 32 * KIB;
+    options.memory_bytes = 16 * KIB;
+    expect_refusal(&options, EINVAL, "another arena's");
+    huma_arena_destroy(arena);
+    huma_arena_destroy(create_with(&options));
 }
 
 /* Memory of two arenas in one region; and memory that is none of the caller's. */
