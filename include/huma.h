@@ -305,6 +305,131 @@ int huma_arena_check(huma_arena *arena);
  * 0, or -1 and EINVAL, or EIO if it cannot be written. */
 int huma_arena_dump(huma_arena *arena, int fd, unsigned format);
 
+/* --- shared arenas ---------------------------------------------------------------------------- */
+
+/* Memory that processes share and allocate in together: forked children, and others that are
+ * handed its descriptor. Any of them may be killed at any moment: the others go on, nothing is
+ * damaged, and what only the dead one could reach is freed by the next process that runs short, or
+ * by huma_shared_recover. Each process has the arena at another address, so that blocks are named
+ * by their offset in it. A block is private to the process that allocated it until it is published
+ * in a cell, from where any process may take it. */
+typedef struct huma_shared huma_shared;
+
+/* Begin with HUMA_SHARED_OPTIONS_INIT and set limit_bytes; all else may be 0 or NULL. */
+struct huma_shared_options {
+    /* sizeof(struct huma_shared_options) */
+    size_t struct_size;
+    /* Shown in /proc/PID/maps. Default: "arena". */
+    const char *name;
+    /* Where memory comes from: a list as for arenas. Of a hugetlb pool all of limit_bytes is taken
+     * at once; transparent huge pages and others as the arena grows. Default: "hugetlb,thp,4k". */
+    const char *backing;
+    /* What the arena may grow to, in whole 2 MiB. */
+    size_t limit_bytes;
+    /* What it has from the beginning. */
+    size_t initial_bytes;
+    /* How many processes may be attached at a time, up to 1023. Default: 64. */
+    unsigned process_count;
+    /* How many roots there may be, up to 4096. Default: 64. */
+    unsigned root_count;
+    /* 0 */
+    uint64_t flags;
+};
+
+#define HUMA_SHARED_OPTIONS_INIT                                                                   \
+    {                                                                                              \
+        sizeof(struct huma_shared_options), NULL, NULL, 0, 0, 0, 0, 0                              \
+    }
+
+/* Create an arena in a file in memory (memfd), which is gone with the last process that has it.
+ * This process is attached. Returns NULL and errno: EINVAL, ENOMEM, EMFILE, or what memfd_create
+ * sets. */
+huma_shared *huma_shared_create(const struct huma_shared_options *options);
+
+/* Attach an arena that another process has created.
+ *   fd  its descriptor, inherited or received over a UNIX socket; not needed any more afterwards
+ * Returns NULL and errno: EINVAL (it is no arena, or one that could be cut short), EUSERS
+ * (process_count are attached), ENOMEM. Whatever the file holds, nothing else can happen. */
+huma_shared *huma_shared_attach(int fd);
+
+/* Descriptor of the arena, to be sent to another process; it stays the arena's. A child that was
+ * forked needs none: it has the arena, and is attached at its first call. Returns -1 and EINVAL. */
+int huma_shared_fd(huma_shared *shared);
+
+/* Free all blocks that are private to this process, and forget the arena. NULL is no error. */
+void huma_shared_detach(huma_shared *shared);
+
+/* Allocate a block that is private to this process, aligned to 16; calloc: of zeros; aligned_alloc:
+ * at a multiple of a power of two up to 2 MiB. Returns its offset; or 0 and errno: ENOMEM, EINVAL,
+ * EUSERS (this is a child, and process_count are attached). */
+uint64_t huma_shared_alloc(huma_shared *shared, size_t size) HUMA_KEEP;
+uint64_t huma_shared_calloc(huma_shared *shared, size_t nmemb, size_t size) HUMA_KEEP;
+uint64_t huma_shared_aligned_alloc(huma_shared *shared, size_t alignment, size_t size) HUMA_KEEP;
+
+/* Resize a block that is private to this process; it may move. 0 as `block` allocates. Returns its
+ * offset; or 0 and errno, and the block is as it was. */
+uint64_t huma_shared_realloc(huma_shared *shared, uint64_t block, size_t size) HUMA_KEEP;
+
+/* Free a block, private or published, whoever allocated it; 0 is no error. Returns 0, or -1 and
+ * EINVAL if there is no block. A cell that names it still does. */
+int huma_shared_free(huma_shared *shared, uint64_t block);
+
+/* Bytes that may be used of a block; 0 if there is none. */
+size_t huma_shared_usable_size(huma_shared *shared, uint64_t block);
+
+/* The address of an offset in this process, and back. Good until huma_shared_detach. NULL or 0, and
+ * EINVAL, if it lies outside. */
+void *huma_shared_at(huma_shared *shared, uint64_t off);
+uint64_t huma_shared_offset(huma_shared *shared, const void *ptr);
+
+/* The cell with a name, made if nobody has asked for it yet. Cells are words of 8 bytes: of roots,
+ * or any in blocks, which hold 0 or the offset of a block. Returns its offset; or 0 and errno:
+ * ENOSPC (root_count have names), EINVAL. */
+uint64_t huma_shared_root(huma_shared *shared, const char *name);
+
+/* Put a block that is private to this process into a cell that holds 0. If this process dies at any
+ * moment of it, the block is in the cell or freed. Returns 0, or -1 and errno: EEXIST (the cell
+ * holds a block), EINVAL. */
+int huma_shared_publish(huma_shared *shared, uint64_t cell, uint64_t block);
+
+/* Take the block out of a cell; it is private to this process then. If this process dies at any
+ * moment of it, the block is in the cell, or freed as all that this process had. Returns its
+ * offset; or 0 and errno: ENOENT (the cell is empty, or somebody is taking the block), EINVAL. */
+uint64_t huma_shared_take(huma_shared *shared, uint64_t cell);
+
+/* Free what processes that are dead had to themselves. Returns how many there were, or -1. */
+int huma_shared_recover(huma_shared *shared);
+
+/* Give the memory of 2 MiB pieces without a block back to the system. Returns its length. */
+size_t huma_shared_trim(huma_shared *shared);
+
+/* Begin with HUMA_SHARED_STATE_INIT. All but the count are in bytes. */
+struct huma_shared_state {
+    size_t struct_size;
+    uint64_t private_bytes;   /* of blocks that are private to a process */
+    uint64_t published_bytes; /* ... and of those that are published */
+    uint64_t heap_bytes;      /* of pieces of 64 KiB that hold blocks, or are some process's */
+    uint64_t ready_bytes;     /* that have memory */
+    uint64_t limit_bytes;
+    uint64_t page_bytes;     /* of the file: of a hugetlb pool, or of base pages */
+    uint64_t resident_bytes; /* mapped in this process, as the kernel says */
+    uint64_t huge_bytes;     /* ... on huge pages */
+    uint64_t process_count;  /* attached, dead ones that nobody has recovered included */
+};
+
+#define HUMA_SHARED_STATE_INIT                                                                     \
+    {                                                                                              \
+        sizeof(struct huma_shared_state), 0, 0, 0, 0, 0, 0, 0, 0, 0                                \
+    }
+
+/* Tell what an arena holds, counted now. Returns 0, or -1 and EINVAL. */
+int huma_shared_info(huma_shared *shared, struct huma_shared_state *info);
+
+/* Look at all that the arena's state is made of, with bounds, whatever others wrote there. Returns
+ * 0; or -1 and errno: EUCLEAN (something is wrong that no process's death can cause:
+ * huma_last_error()), EINVAL. */
+int huma_shared_verify(huma_shared *shared);
+
 /* --- errors ----------------------------------------------------------------------------------- */
 
 /* Why the last function that failed in this thread did so, in one line: what was wrong, and what

@@ -4,7 +4,7 @@
  * Idea        A child has all arenas, as it has malloc's blocks, but for those that are to be left
  *             out: they are destroyed there, so that whoever uses one is told so.
  */
-#include "api/arenas.h"
+#include "api/shareds.h"
 
 static bool
 has_pool(void)
@@ -96,6 +96,7 @@ release(bool is_child, bool is_interrupted)
     }
     hm_arenas_forget_threads();
     destroy_left_out();
+    hm_shareds_after_fork();
     hm_lock_reset(&hm_arenas.lock);
 }
 

@@ -23,12 +23,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
-#if __has_include(<sys/single_threaded.h>)
-#include <sys/single_threaded.h> /* glibc from 2.32 on */
-#define IS_THREADED (!__libc_single_threaded)
-#else
-#define IS_THREADED true
-#endif
 
 #include "heap/rejoin.h"
 #include "heap/shadow.h"
@@ -237,7 +231,7 @@ prepare(void)
         [HM_SHADOW_THREAD] = hm_thread_id(),
     };
     bool has_copies = guard.ops->has_pool();
-    bool has_streams = has_copies && IS_THREADED && streams_take != NULL;
+    bool has_streams = has_copies && hm_is_threaded() && streams_take != NULL;
     struct thread_state old = { .has_mask = false };
 
     if (has_copies) {
@@ -249,7 +243,7 @@ prepare(void)
     take_locks();
     guard.old = old;
     guard.has_streams = has_streams;
-    guard.was_threaded = IS_THREADED;
+    guard.was_threaded = hm_is_threaded();
     if (has_copies && cast_all(needed))
         set_guard();
 }

@@ -17,6 +17,10 @@
 
 #include "base/compiler.h"
 
+#if __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h> /* glibc from 2.32 on */
+#endif
+
 struct hm_lock {
     uint32_t word;         /* 0: free; else tag of the holder + HM_LOCK_WAITED; atomic */
     uint32_t depth;        /* times that the holder passed through; the holder */
@@ -80,6 +84,18 @@ hm_lock_give(struct hm_lock *lock)
     hm_store(&lock->holder, 0);
     if ((__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) & HM_LOCK_WAITED) != 0)
         hm_lock_wake(lock);
+}
+
+/* Whether there may be other threads. Where there are none, none can come before this one makes
+ * them. */
+HM_INLINE bool
+hm_is_threaded(void)
+{
+#if __has_include(<sys/single_threaded.h>)
+    return !__libc_single_threaded;
+#else
+    return true;
+#endif
 }
 
 /* Take the lock before fork(); give it back after it, in the parent; or make it new, in the child,

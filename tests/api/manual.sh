@@ -79,12 +79,13 @@ done
 told() {
     grep -qE "^\.It $2 $3\$" "$srcdir/man/$1.3" || bad "man/$1.3: no entry '.It $2 $3'"
 }
-for struct in huma_arena_options:create huma_info:info; do
+for struct in huma_arena_options:arena_create huma_info:arena_info huma_shared_options:shared \
+    huma_shared_state:shared; do
     members=$(tr '\n' ' ' <"$tmp/plain.h" | grep -o "struct ${struct%:*} {[^}]*}" |
         grep -o '[a-z_]*;' | tr -d ';')
     [ -n "$members" ] || bad "include/huma.h: no member of ${struct%:*} was found"
     for member in $members; do
-        told "huma_arena_${struct#*:}" Va "$member"
+        told "huma_${struct#*:}" Va "$member"
     done
 done
 for name in $(sed -nE 's/^#define (HUMA_(ARENA|CUTOFF|DUMP)_[A-Z_]+) .*/\1/p' "$header"); do

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* recover.c - what a dead process left is ended, undone, or freed (see shared.h).
+ *
+ * Problem     A process may be killed between any two instructions, also while it recovers another.
+ *             The living must not wait for anybody, and must not lose what is in a cell.
+ * Idea        Who holds the seat of a dead process looks at what it was about to do with a cell,
+ *             and then at every word: what names the dead as its owner is freed. All changes are
+ *             compare-and-swaps of words that still say so: done twice, by two after each other,
+ *             they do no more than once. The seat is given up last.
+ */
+#include "shared/shared.h"
+
+/* Blocks that the dead had to itself. Returns how many blocks of the span are in use afterwards. */
+static uint32_t
+free_blocks(struct hm_shared *view, uint32_t span, uint32_t block_count, unsigned dead)
+{
+    uint32_t *words = hm_shared_block_words(view, span);
+    uint32_t used_count = 0;
+
+    /* Its owner died before there was memory. */
+    if (!hm_shared_is_ready(view, span))
+        return 0;
+    for (uint32_t i = 0; i < block_count; i++) {
+        uint32_t was = hm_load(&words[i]);
+
+        while (hm_block_is_held(was) && hm_block_owner(was) == dead)
+            if (hm_shared_swap_block(&words[i], &was,
+                                     hm_block_word(HM_BLOCK_FREE, 0, hm_block_generation(was))))
+                was = HM_BLOCK_FREE;
+        used_count += hm_block_state(was) != HM_BLOCK_FREE;
+    }
+    return used_count;
+}
+
+/* A block in a cell is everybody's, whoever put it there or was about to take it. */
+static void
+settle_op(struct hm_shared *view, unsigned dead)
+{
+    struct hm_shared_seat *seat = hm_shared_seat_of(view, dead);
+    uint64_t cell_off = hm_load(&seat->cell);
+    uint64_t block_off = hm_load(&seat->block);
+    const uint64_t *cell = hm_shared_find_cell(view, cell_off);
+    struct hm_shared_place place;
+    uint32_t was;
+
+    if (__atomic_load_n(&seat->op, __ATOMIC_ACQUIRE) == HM_OP_NONE || cell == NULL
+        || !hm_shared_find(view, block_off, &place))
+        return;
+    was = hm_load(place.word);
+    if (hm_block_is_held(was) && hm_block_owner(was) == dead
+        && __atomic_load_n(cell, __ATOMIC_SEQ_CST) == block_off)
+        (void)hm_shared_swap_block(place.word, &was,
+                                   hm_block_word(HM_BLOCK_PUBLISHED, 0, hm_block_generation(was)));
+}
+
+static void
+settle_small(struct hm_shared *view, uint32_t span, struct hm_shspan was, unsigned dead)
+{
+    bool is_left = was.state == HM_SHSPAN_OWNED && was.owner == dead;
+    uint32_t used_count;
+
+    if (was.class_idx >= HM_SHARED_CLASS_COUNT)
+        return;
+    used_count = free_blocks(view, span, hm_shared_class_blocks(was.class_idx), dead);
+    if (used_count == 0 && (is_left || was.state == HM_SHSPAN_ORPHAN))
+        (void)hm_shared_swap_span(view, span, was, hm_shspan_free(was));
+    else if (is_left)
+        (void)hm_shared_swap_span(view, span, was, hm_shspan_as(was, HM_SHSPAN_ORPHAN, 0));
+}
+
+/* The block of a run that its owner had not claimed to the end, or that somebody has freed, is
+ * free; and so shall be the spans. */
+static void
+settle_large(struct hm_shared *view, uint32_t span, struct hm_shspan was, unsigned dead)
+{
+    bool is_left = was.state != HM_SHSPAN_LARGE && was.owner == dead;
+
+    if (was.state != HM_SHSPAN_LARGE && !is_left)
+        return;
+    /* In the name of the dead, whose seat is held: who recovers may have none that he would be
+     * recovered from. */
+    if (free_blocks(view, span, 1, dead) == 0)
+        hm_shared_finish_free(view, span, was, dead);
+}
+
+static void
+settle_span(struct hm_shared *view, uint32_t span, unsigned dead)
+{
+    struct hm_shspan was = hm_shared_read_span(view, span);
+
+    switch (was.state) {
+    case HM_SHSPAN_OWNED:
+    case HM_SHSPAN_ORPHAN:
+        settle_small(view, span, was, dead);
+        break;
+    case HM_SHSPAN_CLAIMING:
+    case HM_SHSPAN_LARGE:
+    case HM_SHSPAN_FREEING:
+        settle_large(view, span, was, dead);
+        break;
+    case HM_SHSPAN_HELD:
+        if (was.owner == dead)
+            (void)hm_shared_swap_span(view, span, was, hm_shspan_free(was));
+        break;
+    case HM_SHSPAN_FREE:
+    case HM_SHSPAN_TAIL:
+        break;
+    }
+}
+
+/* Nobody has the seat 0: what is settled is what needs no owner's death. */
+void
+hm_shared_sweep(struct hm_shared *view)
+{
+    for (uint32_t span = 0; span < view->geom.span_count; span++)
+        if (hm_shared_read_span(view, span).state == HM_SHSPAN_ORPHAN)
+            settle_span(view, span, 0);
+}
+
+void
+hm_shared_recover_seat(struct hm_shared *view, unsigned seat)
+{
+    struct hm_shared_seat *dead = hm_shared_seat_of(view, seat);
+
+    settle_op(view, seat);
+    __atomic_store_n(&dead->op, HM_OP_NONE, __ATOMIC_SEQ_CST);
+    for (uint32_t span = 0; span < view->geom.span_count; span++)
+        settle_span(view, span, seat);
+    __atomic_store_n(&dead->state, hm_load(&dead->state) & ~HM_SEAT_TAKEN, __ATOMIC_SEQ_CST);
+}
+
+unsigned
+hm_shared_recover(struct hm_shared *view)
+{
+    unsigned count = 0;
+
+    for (unsigned seat = 1; seat <= view->geom.seat_count; seat++) {
+        if ((hm_load(&hm_shared_seat_of(view, seat)->state) & HM_SEAT_TAKEN) == 0
+            || seat == view->seat || !view->env.hold(view->env.ctx, seat))
+            continue;
+        /* It may have been recovered, and let go, since. */
+        if ((hm_load(&hm_shared_seat_of(view, seat)->state) & HM_SEAT_TAKEN) != 0) {
+            hm_shared_recover_seat(view, seat);
+            count++;
+        }
+        view->env.let_go(view->env.ctx, seat);
+    }
+    return count;
+}
