@@ -14,63 +14,6 @@
 
 #define ALIGN_MIN_BYTES 16
 
-/* --- handles ---------------------------------------------------------------------------------- */
-
-static HM_COLD struct huma_shared *
-not_open(const struct huma_shared *shared, const char *call)
-{
-    char what[80];
-    struct hm_fmt out = hm_fmt_init(what, sizeof(what), -1);
-
-    if (shared == NULL) {
-        hm_said(EINVAL, call, "the arena is NULL; pass what huma_shared_create returned");
-        return NULL;
-    }
-    hm_fmt_str(&out, call);
-    hm_fmt_str(&out, ": not a shared arena:");
-    hm_fail(what, (uintptr_t)shared, "this process has detached it; detach it last");
-}
-
-HM_INLINE struct huma_shared *
-find(const huma_shared *handle, const char *call)
-{
-    struct huma_shared *shared = (struct huma_shared *)(uintptr_t)handle;
-
-    if (HM_LIKELY(shared != NULL) && HM_LIKELY(hm_load(&shared->is_open)))
-        return shared;
-    return not_open(shared, call);
-}
-
-struct huma_shared *
-hm_shareds_find(const huma_shared *handle, const char *call)
-{
-    return find(handle, call);
-}
-
-static HM_COLD struct huma_shared *
-sit(struct huma_shared *shared, const char *call)
-{
-    int rc = hm_shareds_sit(shared);
-
-    if (rc == 0)
-        return shared;
-    hm_said(-rc, call,
-            "this process could not be attached, as a forked child must be: all of process_count "
-            "are, or /proc cannot be read");
-    return NULL;
-}
-
-/* NULL, and everything said, if nothing can be done in the arena. */
-HM_INLINE struct huma_shared *
-enter(const huma_shared *handle, const char *call)
-{
-    struct huma_shared *shared = find(handle, call);
-
-    if (HM_LIKELY(shared != NULL) && HM_UNLIKELY(shared->view.seat == 0))
-        return sit(shared, call);
-    return shared;
-}
-
 /* --- blocks ----------------------------------------------------------------------------------- */
 
 static HM_COLD uint64_t
@@ -81,7 +24,8 @@ say_no_memory(const char *call, size_t size)
 
     hm_fmt_u64(&out, size);
     hm_fmt_str(&out, " bytes are not free in one piece, and there is no memory for more, or "
-                     "limit_bytes is reached; free some, or create the arena with more");
+                     "limit_bytes or process_bytes is reached; free some, or create the arena with "
+                     "more");
     hm_said(ENOMEM, call, why);
     return 0;
 }
@@ -89,7 +33,7 @@ say_no_memory(const char *call, size_t size)
 HM_INLINE uint64_t
 alloc(huma_shared *handle, size_t align_bytes, size_t size, const char *call)
 {
-    struct huma_shared *shared = enter(handle, call);
+    struct huma_shared *shared = hm_shareds_enter(handle, call);
     uint64_t block;
 
     if (HM_UNLIKELY(shared == NULL))
@@ -136,7 +80,7 @@ HM_EXPORT int
 huma_shared_free(huma_shared *shared, uint64_t block)
 {
     static const char call[] = "huma_shared_free()";
-    struct huma_shared *found = enter(shared, call);
+    struct huma_shared *found = hm_shareds_enter(shared, call);
 
     if (found == NULL)
         return -1;
@@ -151,7 +95,7 @@ huma_shared_free(huma_shared *shared, uint64_t block)
 HM_EXPORT size_t
 huma_shared_usable_size(huma_shared *shared, uint64_t block)
 {
-    const struct huma_shared *found = enter(shared, "huma_shared_usable_size()");
+    const struct huma_shared *found = hm_shareds_find(shared, "huma_shared_usable_size()");
 
     return found != NULL ? hm_shared_room(&found->view, block) : 0;
 }
@@ -160,7 +104,7 @@ HM_EXPORT uint64_t
 huma_shared_realloc(huma_shared *shared, uint64_t block, size_t size)
 {
     static const char call[] = "huma_shared_realloc()";
-    const struct huma_shared *found = enter(shared, call);
+    const struct huma_shared *found = hm_shareds_enter(shared, call);
     uint64_t room_bytes;
     uint64_t moved;
 
@@ -217,149 +161,74 @@ huma_shared_offset(huma_shared *shared, const void *ptr)
     return 0;
 }
 
-HM_EXPORT int
-huma_shared_fd(huma_shared *shared)
+/* Whether a range lies in the arena's data; all is said if not. */
+static bool
+is_inside(const struct huma_shared *shared, uint64_t off, size_t size, const char *call)
 {
-    const struct huma_shared *found = hm_shareds_find(shared, "huma_shared_fd()");
+    const struct hm_shared_geom *geom = &shared->view.geom;
 
-    return found != NULL ? found->fd : -1;
+    if (off >= geom->data_off && off <= geom->end_off && size <= geom->end_off - off)
+        return true;
+    hm_said(EINVAL, call, "the range lies outside of the arena's data");
+    return false;
 }
 
-/* --- cells ------------------------------------------------------------------------------------ */
-
-HM_EXPORT uint64_t
-huma_shared_root(huma_shared *shared, const char *name)
+static int
+copied(int rc, const char *call)
 {
-    static const char call[] = "huma_shared_root()";
-    struct huma_shared *found = enter(shared, call);
-    uint64_t cell;
-
-    if (found == NULL)
+    if (rc == 0)
         return 0;
-    if (name == NULL || name[0] == '\0') {
-        hm_said(EINVAL, call, "a root has a name; pass one");
-        return 0;
-    }
-    cell = hm_shared_root(&found->view, name);
-    if (cell == 0)
-        hm_said(ENOSPC, call, "all of root_count have names; create the arena with more");
-    return cell;
+    hm_said(-rc, call,
+            "the memory cannot be accessed: another process has cut the arena's file short or "
+            "taken memory away, or buf is wrong");
+    return -1;
 }
 
 HM_EXPORT int
-huma_shared_publish(huma_shared *shared, uint64_t cell, uint64_t block)
+huma_shared_read(huma_shared *shared, uint64_t off, void *buf, size_t size)
 {
-    static const char call[] = "huma_shared_publish()";
-    struct huma_shared *found = enter(shared, call);
+    static const char call[] = "huma_shared_read()";
+    const struct huma_shared *found = hm_shareds_find(shared, call);
+
+    if (found == NULL || !is_inside(found, off, size, call))
+        return -1;
+    return copied(hm_os_shared_copy(buf, (char *)found->base + off, size), call);
+}
+
+HM_EXPORT int
+huma_shared_write(huma_shared *shared, uint64_t off, const void *buf, size_t size)
+{
+    static const char call[] = "huma_shared_write()";
+    const struct huma_shared *found = hm_shareds_enter(shared, call);
+
+    if (found == NULL || !is_inside(found, off, size, call))
+        return -1;
+    return copied(hm_os_shared_copy((char *)found->base + off, buf, size), call);
+}
+
+HM_EXPORT int
+huma_shared_sync(huma_shared *shared, uint64_t off, size_t size)
+{
+    static const char call[] = "huma_shared_sync()";
+    const struct huma_shared *found = hm_shareds_find(shared, call);
+    size_t page_bytes = hm_page_bytes(&hm_arenas.geom);
+    uintptr_t from;
     int rc;
 
     if (found == NULL)
         return -1;
-    rc = hm_shared_publish(&found->view, cell, block);
+    if (size == 0) {
+        off = 0;
+        size = found->view.geom.end_off;
+    } else if (!is_inside(found, off, size, call)) {
+        return -1;
+    }
+    if (found->kind != HUMA_SHARED_FILE)
+        return 0;
+    from = hm_align_down((uintptr_t)found->base + off, page_bytes);
+    rc = hm_os_shared_sync(from, (uintptr_t)found->base + off + size - from);
     if (rc == 0)
         return 0;
-    hm_said(-rc, call,
-            rc == -EEXIST ? "the cell holds a block; take that before, or use another cell"
-                          : "there is no block of this process at the offset, or no cell");
-    return -1;
-}
-
-HM_EXPORT uint64_t
-huma_shared_take(huma_shared *shared, uint64_t cell)
-{
-    static const char call[] = "huma_shared_take()";
-    struct huma_shared *found = enter(shared, call);
-    uint64_t block;
-
-    if (found == NULL)
-        return 0;
-    block = hm_shared_take(&found->view, cell);
-    if (block == 0)
-        errno = ENOENT;
-    return block;
-}
-
-/* --- the whole -------------------------------------------------------------------------------- */
-
-HM_EXPORT int
-huma_shared_recover(huma_shared *shared)
-{
-    struct huma_shared *found = enter(shared, "huma_shared_recover()");
-    unsigned count;
-
-    if (found == NULL)
-        return -1;
-    hm_lock_take(&found->view.lock);
-    count = hm_shared_recover(&found->view);
-    hm_lock_give(&found->view.lock);
-    return (int)count;
-}
-
-HM_EXPORT size_t
-huma_shared_trim(huma_shared *shared)
-{
-    struct huma_shared *found = enter(shared, "huma_shared_trim()");
-
-    return found != NULL ? hm_shared_trim(&found->view) : 0;
-}
-
-#define INFO_MIN_BYTES (offsetof(struct huma_shared_state, process_count) + sizeof(uint64_t))
-
-static void
-fill_info(const struct huma_shared *shared, const struct hm_shared_sums *sums,
-          struct huma_shared_state *out_info)
-{
-    const struct hm_shared_geom *geom = &shared->view.geom;
-    struct hm_residency residency = { 0 };
-
-    out_info->private_bytes = sums->private_bytes;
-    out_info->published_bytes = sums->published_bytes;
-    out_info->heap_bytes = sums->span_bytes;
-    out_info->ready_bytes = sums->ready_bytes;
-    out_info->limit_bytes = (uint64_t)geom->span_count << HM_SHARED_SPAN_SHIFT;
-    out_info->page_bytes = (uint64_t)1 << geom->page_shift;
-    out_info->process_count = sums->seat_count;
-    if (hm_os_scan(NULL, (uintptr_t)shared->base, geom->end_off, &residency) == 0) {
-        out_info->resident_bytes = residency.resident_bytes;
-        out_info->huge_bytes = residency.huge_bytes;
-    }
-}
-
-HM_EXPORT int
-huma_shared_info(huma_shared *shared, struct huma_shared_state *info)
-{
-    static const char call[] = "huma_shared_info()";
-    const struct huma_shared *found = hm_shareds_find(shared, call);
-    struct hm_shared_sums sums;
-    int saved_errno = errno;
-
-    if (found == NULL)
-        return -1;
-    if (info == NULL || info->struct_size < INFO_MIN_BYTES) {
-        hm_said(EINVAL, call,
-                "info is NULL, or its struct_size wrong; begin with "
-                "HUMA_SHARED_STATE_INIT");
-        return -1;
-    }
-    (void)hm_shared_verify(&found->view, &sums);
-    fill_info(found, &sums, info);
-    errno = saved_errno;
-    return 0;
-}
-
-HM_EXPORT int
-huma_shared_verify(huma_shared *shared)
-{
-    static const char call[] = "huma_shared_verify()";
-    const struct huma_shared *found = hm_shareds_find(shared, call);
-    struct hm_shared_sums sums;
-    const char *fault;
-
-    if (found == NULL)
-        return -1;
-    fault = hm_shared_verify(&found->view, &sums);
-    if (fault == NULL)
-        return 0;
-    hm_said(EUCLEAN, call, fault);
+    hm_said(-rc, call, "the file could not be written; see the kernel's log and df");
     return -1;
 }

@@ -15,20 +15,47 @@
 
 #include "os/os.h"
 
-/* Make a file of `len_bytes` that nobody can shorten or lengthen, and only this user opens.
+/* Make a file that nobody can find, empty yet.
+ *   name        shown in /proc/PID/maps, behind "huma:"
  *   page_shift  of hugetlb pages; 0: base pages, or transparent ones
+ *   mode        who may open it by /proc
  * Returns a descriptor that is closed on exec, or a negative errno. */
-int hm_os_shared_create(const char *name, uint64_t len_bytes, unsigned page_shift);
+int hm_os_shared_create(const char *name, unsigned page_shift, unsigned mode);
+
+/* Nobody can shorten or lengthen it any more. Returns 0 or a negative errno. */
+int hm_os_shared_seal_length(int fd);
+
+/* Make a file without a name in a folder; set its length; and give it a name: -EEXIST if there is
+ * such a file. */
+int hm_os_shared_create_in(const char *folder, unsigned mode);
+int hm_os_shared_set_length(int fd, uint64_t len_bytes);
+int hm_os_shared_link(int fd, const char *path);
+
+bool hm_os_shared_exists(const char *path);
+
+/* Open a file that may be anybody's; nothing else than a file. */
+int hm_os_shared_open(const char *path, bool is_read_only);
+
+/* The same for a file that processes only lock; it is made if it is not there. */
+int hm_os_shared_open_lock(const char *path);
 
 /* Open the same file once more, so that its locks are this process's.
  * Returns a descriptor that is closed on exec, or a negative errno. */
-int hm_os_shared_reopen(int fd);
+int hm_os_shared_reopen(int fd, bool is_read_only);
+
+/* Forbid all but the mappings that there are to write to it (Linux 5.1). Returns 0 or a negative
+ * errno. */
+int hm_os_shared_seal_writes(int fd);
 
 /* What a descriptor that came from elsewhere is open on. */
 struct hm_os_shared_file {
     uint64_t len_bytes;
     uint64_t page_bytes; /* of a file on hugetlb pages; else of base pages */
+    unsigned owner;      /* user */
+    bool is_named;       /* it has a path */
     bool is_sealed;      /* nobody can shorten it */
+    bool is_write_sealed;
+    bool is_disk; /* it is not in memory */
 };
 
 /* Returns 0, or a negative errno: EINVAL if it is no regular file. */
@@ -37,22 +64,65 @@ int hm_os_shared_stat(int fd, struct hm_os_shared_file *out_file);
 /* Read from the beginning. Returns 0 or a negative errno: ENODATA if there is less. */
 int hm_os_shared_read(int fd, void *buf, size_t len_bytes);
 
-/* Map all of it at a multiple of `align_bytes`. Returns 0 or a negative errno. */
-int hm_os_shared_map(int fd, uint64_t len_bytes, size_t align_bytes, void **out_base);
+/* How to map a file. */
+struct hm_os_shared_map {
+    uint64_t len_bytes; /* all of it */
+    size_t align_bytes;
+    uintptr_t address; /* there, or -EEXIST; 0: anywhere */
+    bool is_read_only;
+};
+
+/* Returns 0 or a negative errno. */
+int hm_os_shared_map(int fd, const struct hm_os_shared_map *how, void **out_base);
 void hm_os_shared_unmap(void *base, uint64_t len_bytes);
 
 /* Have memory allocated in a range; no touch can fail then. Returns 0 or a negative errno. */
 int hm_os_shared_fill(int fd, uint64_t off, uint64_t len_bytes);
 
-/* Give the memory of a range back. */
+/* Give the memory of a range back: of a file, and of shared memory that is mapped. */
 void hm_os_shared_punch(int fd, uint64_t off, uint64_t len_bytes);
+void hm_os_shared_punch_memory(uintptr_t addr, uint64_t len_bytes);
+
+/* Write what is mapped to the disk. Returns 0 or a negative errno. */
+int hm_os_shared_sync(uintptr_t addr, uint64_t len_bytes);
+
+/* Copy from or to memory that may be gone. Returns 0 or a negative errno: EFAULT. */
+int hm_os_shared_copy(void *to, const void *from, size_t len_bytes);
+
+/* Memory of one word that is 1, and 0 in a child of this process, however it was made (Linux 4.14).
+ * Returns NULL if there is none. */
+unsigned *hm_os_shared_mark(void);
+
+/* Whether the kernel may be asked for transparent huge pages of such files: not where the
+ * administrator denies them, or has switched them off altogether. */
+bool hm_os_shared_may_be_huge(void);
+
+/* --- who is alive (os_shared_lives.c) --------------------------------------------------------- */
 
 /* Lock a byte that stands for a number. Returns whether it was free. */
 bool hm_os_shared_hold(int fd, unsigned number);
 void hm_os_shared_let_go(int fd, unsigned number);
 
-/* Whether the kernel may be asked for transparent huge pages of such files: not where the
- * administrator denies them, or has switched them off altogether. */
-bool hm_os_shared_may_be_huge(void);
+/* Lock that of nobody together with others that do so: who only reads. */
+void hm_os_shared_hold_reader(int fd);
+
+/* Whether somebody else has locked one; also where fd is only for reading. */
+bool hm_os_shared_is_held(int fd, unsigned number);
+
+/* Lock all of them, 0 to `last`. Returns whether they were free. */
+bool hm_os_shared_hold_all(int fd, unsigned last);
+
+/* Sleep until another process wakes those who sleep on a word, or it is not `seen` any more. */
+void hm_os_shared_sleep(const uint32_t *word, uint32_t seen, unsigned timeout_ms);
+void hm_os_shared_wake(const uint32_t *word, int count);
+
+/* --- from process to process (os_shared_pass.c) ----------------------------------------------- */
+
+/* Send a descriptor over a UNIX socket. Returns 0 or a negative errno. */
+int hm_os_shared_send(int socket, int fd);
+
+/* Receive one, closed on exec. Returns it or a negative errno: EBADMSG if none was sent, ECONNRESET
+ * if the socket was closed. */
+int hm_os_shared_receive(int socket);
 
 #endif

@@ -33,15 +33,9 @@ hm_shared_find_cell(const struct hm_shared *view, uint64_t cell_off)
     return is_root || is_data ? (uint64_t *)(void *)(view->base + cell_off) : NULL;
 }
 
-static bool
-swap_cell(uint64_t *cell, uint64_t from, uint64_t to)
-{
-    return __atomic_compare_exchange_n(cell, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-}
-
-/* What this process is about to do. */
-static void
-intend(struct hm_shared *view, enum hm_shared_op op, uint64_t cell_off, uint64_t block_off)
+void
+hm_shared_intend(struct hm_shared *view, enum hm_shared_op op, uint64_t cell_off,
+                 uint64_t block_off)
 {
     struct hm_shared_seat *seat = hm_shared_seat_of(view, view->seat);
 
@@ -50,32 +44,50 @@ intend(struct hm_shared *view, enum hm_shared_op op, uint64_t cell_off, uint64_t
     __atomic_store_n(&seat->op, op, __ATOMIC_SEQ_CST);
 }
 
-static void
-done(struct hm_shared *view)
+void
+hm_shared_done(struct hm_shared *view)
 {
     __atomic_store_n(&hm_shared_seat_of(view, view->seat)->op, HM_OP_NONE, __ATOMIC_RELEASE);
 }
 
 /* --- publish ---------------------------------------------------------------------------------- */
 
+int
+hm_shared_offer(struct hm_shared *view, uint32_t *word, uint32_t *out_publishing)
+{
+    uint32_t was = hm_load(word);
+
+    *out_publishing = hm_block_word(HM_BLOCK_PUBLISHING, view->seat, hm_block_generation(was) + 1);
+    if (hm_block_state(was) != HM_BLOCK_PRIVATE || hm_block_owner(was) != view->seat
+        || !hm_shared_swap_block(word, &was, *out_publishing))
+        return -EINVAL;
+    return 0;
+}
+
+void
+hm_shared_offer_end(const struct hm_shared *view, uint32_t *word, uint32_t publishing,
+                    bool is_there)
+{
+    uint32_t generation = hm_block_generation(publishing);
+
+    /* Unless it was taken already. */
+    (void)hm_shared_swap_block(word, &publishing,
+                               is_there ? hm_block_word(HM_BLOCK_PUBLISHED, 0, generation)
+                                        : hm_block_word(HM_BLOCK_PRIVATE, view->seat, generation));
+}
+
 static int
 publish(struct hm_shared *view, uint64_t *cell, uint64_t block_off, uint32_t *word)
 {
-    uint32_t was = hm_load(word);
-    uint32_t generation = hm_block_generation(was) + 1;
-    uint32_t publishing = hm_block_word(HM_BLOCK_PUBLISHING, view->seat, generation);
+    uint32_t publishing;
+    int rc = hm_shared_offer(view, word, &publishing);
 
-    if (hm_block_state(was) != HM_BLOCK_PRIVATE || hm_block_owner(was) != view->seat
-        || !hm_shared_swap_block(word, &was, publishing))
-        return -EINVAL;
-    if (!swap_cell(cell, 0, block_off)) {
-        (void)hm_shared_swap_block(word, &publishing,
-                                   hm_block_word(HM_BLOCK_PRIVATE, view->seat, generation));
-        return -EEXIST;
-    }
-    /* Unless it was taken already. */
-    (void)hm_shared_swap_block(word, &publishing, hm_block_word(HM_BLOCK_PUBLISHED, 0, generation));
-    return 0;
+    if (rc != 0)
+        return rc;
+    if (!hm_shared_swap_cell(cell, 0, block_off))
+        rc = -EEXIST;
+    hm_shared_offer_end(view, word, publishing, rc == 0);
+    return rc;
 }
 
 int
@@ -88,9 +100,9 @@ hm_shared_publish(struct hm_shared *view, uint64_t cell_off, uint64_t block_off)
     if (cell == NULL || !hm_shared_find(view, block_off, &place))
         return -EINVAL;
     hm_lock_take(&view->lock);
-    intend(view, HM_OP_PUBLISH, cell_off, block_off);
+    hm_shared_intend(view, HM_OP_PUBLISH, cell_off, block_off);
     rc = publish(view, cell, block_off, place.word);
-    done(view);
+    hm_shared_done(view);
     hm_lock_give(&view->lock);
     return rc;
 }
@@ -101,9 +113,10 @@ hm_shared_publish(struct hm_shared *view, uint64_t cell_off, uint64_t block_off)
  * elsewhere, or free it, so that a span of other blocks is there: that it is in this cell, and that
  * its word is this one, must be known after the word was read. Then the word says whether that
  * still is so: its generation grows whenever the block is allocated or published. */
-static bool
-take(struct hm_shared *view, uint64_t *cell, uint64_t block_off)
+bool
+hm_shared_seize(struct hm_shared *view, const uint64_t *cell, uint64_t seen)
 {
+    uint64_t block_off = hm_cell_block(seen);
     struct hm_shared_place place;
     struct hm_shared_place again;
     uint32_t was;
@@ -113,12 +126,11 @@ take(struct hm_shared *view, uint64_t *cell, uint64_t block_off)
             return false;
         was = __atomic_load_n(place.word, __ATOMIC_ACQUIRE);
         /* bit 1: published, or on the way */
-        if ((was & HM_BLOCK_PUBLISHED) == 0 || __atomic_load_n(cell, __ATOMIC_SEQ_CST) != block_off
+        if ((was & HM_BLOCK_PUBLISHED) == 0 || __atomic_load_n(cell, __ATOMIC_SEQ_CST) != seen
             || !hm_shared_find(view, block_off, &again) || again.word != place.word)
             return false;
     } while (!hm_shared_swap_block(
         place.word, &was, hm_block_word(HM_BLOCK_PRIVATE, view->seat, hm_block_generation(was))));
-    (void)swap_cell(cell, block_off, 0);
     return true;
 }
 
@@ -131,12 +143,24 @@ hm_shared_take(struct hm_shared *view, uint64_t cell_off)
     if (block_off == 0)
         return 0;
     hm_lock_take(&view->lock);
-    intend(view, HM_OP_TAKE, cell_off, block_off);
-    if (!take(view, cell, block_off))
+    hm_shared_intend(view, HM_OP_TAKE, cell_off, block_off);
+    if (hm_shared_seize(view, cell, block_off))
+        (void)hm_shared_swap_cell(cell, block_off, 0);
+    else
         block_off = 0;
-    done(view);
+    hm_shared_done(view);
     hm_lock_give(&view->lock);
     return block_off;
+}
+
+uint64_t
+hm_shared_peek(const struct hm_shared *view, uint64_t cell_off)
+{
+    const uint64_t *cell = hm_shared_find_cell(view, cell_off);
+    uint64_t block_off = cell != NULL ? hm_cell_block(__atomic_load_n(cell, __ATOMIC_ACQUIRE)) : 0;
+    struct hm_shared_place place;
+
+    return block_off != 0 && hm_shared_find(view, block_off, &place) ? block_off : 0;
 }
 
 /* --- roots ------------------------------------------------------------------------------------ */
@@ -150,6 +174,30 @@ hash_of(const char *name)
     for (; *name != '\0'; name++)
         hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
     return hash != 0 ? hash : 1;
+}
+
+static uint64_t
+root_off(const struct hm_shared *view, unsigned idx)
+{
+    return view->geom.roots_off + idx * sizeof(struct hm_shared_root)
+           + offsetof(struct hm_shared_root, block);
+}
+
+uint64_t
+hm_shared_find_root(const struct hm_shared *view, const char *name)
+{
+    uint64_t key = hash_of(name);
+
+    for (uint32_t i = 0; i < view->geom.root_count; i++) {
+        unsigned idx = (unsigned)((key + i) % view->geom.root_count);
+        uint64_t was = __atomic_load_n(&hm_shared_root_of(view, idx)->key, __ATOMIC_ACQUIRE);
+
+        if (was == key)
+            return root_off(view, idx);
+        if (was == 0)
+            break;
+    }
+    return 0;
 }
 
 uint64_t
@@ -168,8 +216,7 @@ hm_shared_root(struct hm_shared *view, const char *name)
             was = key;
         }
         if (was == key)
-            return view->geom.roots_off + idx * sizeof(*root)
-                   + offsetof(struct hm_shared_root, block);
+            return root_off(view, idx);
     }
     return 0;
 }

@@ -86,7 +86,7 @@ hm_shared_large_alloc(struct hm_shared *view, uint64_t size_bytes, uint64_t alig
     uint32_t span = 0;
     uint32_t length = 0;
 
-    if (wish > view->geom.span_count)
+    if (wish > view->geom.span_count || !hm_shared_may_have(view, wish))
         return 0;
     for (uint32_t end = 0; end < view->geom.span_count; end++) {
         if (hm_shared_read_span(view, end).state != HM_SHSPAN_FREE) {

@@ -36,7 +36,9 @@ hm_shared_geom_init(struct hm_shared_geom *out_geom, const struct hm_shared_head
     if (header->data_bytes == 0 || header->data_bytes > HM_SHARED_DATA_MAX_BYTES
         || header->data_bytes % HM_SHARED_CHUNK_BYTES != 0 || header->seat_count == 0
         || header->seat_count > HM_SHARED_SEATS_MAX || header->root_count > HM_SHARED_ROOTS_MAX
-        || header->page_shift < 12 || header->page_shift > 34)
+        || header->page_shift < 12 || header->page_shift > 34
+        || header->address % HM_SHARED_CHUNK_BYTES != 0
+        || header->process_bytes % HM_SHARED_SPAN_BYTES != 0)
         return false;
     section_bytes = (uint64_t)1 << header->page_shift;
     if (section_bytes < HM_SHARED_CHUNK_BYTES)
@@ -46,6 +48,7 @@ hm_shared_geom_init(struct hm_shared_geom *out_geom, const struct hm_shared_head
                                          .chunk_count = (uint32_t)chunk_count,
                                          .span_count = (uint32_t)span_count,
                                          .page_shift = header->page_shift };
+    out_geom->process_spans = header->process_bytes >> HM_SHARED_SPAN_SHIFT;
     out_geom->seats_off = HM_SHARED_HEADER_BYTES;
     out_geom->roots_off
         = out_geom->seats_off + (header->seat_count + 1) * sizeof(struct hm_shared_seat);
@@ -74,6 +77,25 @@ hm_shared_header_init(struct hm_shared_header *out_header, uint64_t data_bytes, 
         .root_count = root_count,
         .data_bytes = hm_align_up(data_bytes, HM_SHARED_CHUNK_BYTES),
     };
+}
+
+uint64_t
+hm_shared_data_bytes(uint64_t len_bytes, unsigned seat_count, unsigned root_count,
+                     unsigned page_shift)
+{
+    uint64_t data_bytes = hm_align_down(len_bytes, HM_SHARED_CHUNK_BYTES);
+    struct hm_shared_header header;
+    struct hm_shared_geom geom;
+
+    /* What it needs besides is about a sixteenth. */
+    if (data_bytes > HM_SHARED_DATA_MAX_BYTES)
+        data_bytes = HM_SHARED_DATA_MAX_BYTES;
+    for (; data_bytes > 0; data_bytes -= HM_SHARED_CHUNK_BYTES) {
+        hm_shared_header_init(&header, data_bytes, seat_count, root_count, page_shift);
+        if (hm_shared_geom_init(&geom, &header) && geom.end_off <= len_bytes)
+            return data_bytes;
+    }
+    return 0;
 }
 
 void

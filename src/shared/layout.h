@@ -55,7 +55,9 @@ struct hm_shared_header {
     uint32_t page_shift; /* of the memory; what is given back is a multiple of it */
     uint32_t seat_count; /* seats are numbered from 1 */
     uint32_t root_count;
-    uint64_t data_bytes; /* whole chunks */
+    uint64_t data_bytes;    /* whole chunks */
+    uint64_t address;       /* where every process has it; 0: anywhere */
+    uint64_t process_bytes; /* what one may have for its allocations; 0: no limit */
     uint32_t reserved;
     uint32_t crc; /* CRC-32C of all before */
 };
@@ -64,7 +66,7 @@ struct hm_shared_header {
 struct hm_shared_seat {
     uint32_t state; /* HM_SEAT_*, and how often the seat was taken */
     uint32_t op;    /* HM_OP_*: what it is at between two words */
-    uint64_t cell;  /* of op: offset of the cell */
+    uint64_t cell;  /* of op: offset of the cell; of a ring's, its tag as well */
     uint64_t block; /* of op: offset of the block */
     uint32_t pid;   /* for people: in its own namespace */
     uint32_t reserved[25];
@@ -87,7 +89,22 @@ enum hm_shared_op {
     HM_OP_NONE,
     HM_OP_PUBLISH, /* the block goes into the cell */
     HM_OP_TAKE,    /* ... or out of it */
+    HM_OP_PUT,     /* the block goes into the cell of a ring */
+    HM_OP_GET,     /* ... or out of it */
 };
+
+/* --- cells ------------------------------------------------------------------------------------ */
+
+/* A cell names a block by its offset, or none. In the upper bits that of a ring has a tag: the
+ * ring's round that the cell is in. Others have 0 there. */
+#define HM_CELL_OFF_BITS 44
+#define HM_CELL_OFF_MASK (((uint64_t)1 << HM_CELL_OFF_BITS) - 1)
+
+HM_INLINE uint64_t
+hm_cell_block(uint64_t cell)
+{
+    return cell & HM_CELL_OFF_MASK;
+}
 
 /* --- blocks ----------------------------------------------------------------------------------- */
 
@@ -189,10 +206,16 @@ struct hm_shared_geom {
     uint64_t blocks_off; /* all before has memory from the beginning */
     uint64_t data_off;
     uint64_t end_off;
+    uint64_t process_spans; /* a process may have for its allocations; 0: no limit */
 };
 
 /* What a header needs. Returns false if its numbers are none that this version can have made. */
 bool hm_shared_geom_init(struct hm_shared_geom *out_geom, const struct hm_shared_header *header);
+
+/* The length of data of an arena that is `len_bytes` long with all, in whole chunks; 0: it is too
+ * short for any. */
+uint64_t hm_shared_data_bytes(uint64_t len_bytes, unsigned seat_count, unsigned root_count,
+                              unsigned page_shift);
 
 /* Fill in a header.
  *   data_bytes  rounded up to whole chunks; at most HM_SHARED_DATA_MAX_BYTES */

@@ -32,23 +32,28 @@ free_blocks(struct hm_shared *view, uint32_t span, uint32_t block_count, unsigne
     return used_count;
 }
 
-/* A block in a cell is everybody's, whoever put it there or was about to take it. */
+/* A block in a cell is everybody's, whoever put it there or was about to take it. Who was getting
+ * one out of a ring has it, and it goes with him: others may have emptied the cell for him. */
 static void
 settle_op(struct hm_shared *view, unsigned dead)
 {
     struct hm_shared_seat *seat = hm_shared_seat_of(view, dead);
-    uint64_t cell_off = hm_load(&seat->cell);
+    uint64_t intent = hm_load(&seat->cell);
     uint64_t block_off = hm_load(&seat->block);
-    const uint64_t *cell = hm_shared_find_cell(view, cell_off);
+    uint32_t op = __atomic_load_n(&seat->op, __ATOMIC_ACQUIRE);
+    uint64_t *cell = hm_shared_find_cell(view, hm_cell_block(intent));
+    uint64_t tag = intent & ~HM_CELL_OFF_MASK;
     struct hm_shared_place place;
     uint32_t was;
 
-    if (__atomic_load_n(&seat->op, __ATOMIC_ACQUIRE) == HM_OP_NONE || cell == NULL
-        || !hm_shared_find(view, block_off, &place))
+    if (op == HM_OP_NONE || cell == NULL || !hm_shared_find(view, block_off, &place))
         return;
     was = hm_load(place.word);
-    if (hm_block_is_held(was) && hm_block_owner(was) == dead
-        && __atomic_load_n(cell, __ATOMIC_SEQ_CST) == block_off)
+    if (!hm_block_is_held(was) || hm_block_owner(was) != dead)
+        return;
+    if (op == HM_OP_GET)
+        (void)hm_shared_swap_cell(cell, tag | block_off, tag + HM_CELL_OFF_MASK + 1);
+    else if (hm_cell_block(__atomic_load_n(cell, __ATOMIC_SEQ_CST)) == block_off)
         (void)hm_shared_swap_block(place.word, &was,
                                    hm_block_word(HM_BLOCK_PUBLISHED, 0, hm_block_generation(was)));
 }

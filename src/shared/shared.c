@@ -85,6 +85,39 @@ hm_shared_claim(struct hm_shared *view, uint32_t span, struct hm_shspan to)
     return was.state == HM_SHSPAN_FREE && hm_shared_swap_span(view, span, was, to);
 }
 
+/* Spans that this process allocates in, and those of its large blocks that are private. */
+static uint64_t
+count_mine(const struct hm_shared *view)
+{
+    uint64_t count = 0;
+
+    for (uint32_t span = 0; span < view->geom.span_count; span++) {
+        struct hm_shspan was = hm_shared_read_span(view, span);
+        uint32_t word = 0;
+
+        if (was.state == HM_SHSPAN_LARGE && hm_shared_is_ready(view, span))
+            word = hm_load(hm_shared_block_words(view, span));
+        if (hm_block_is_held(word) && hm_block_owner(word) == view->seat)
+            count += was.count;
+        else if (was.state == HM_SHSPAN_OWNED && was.owner == view->seat)
+            count++;
+    }
+    return count;
+}
+
+bool
+hm_shared_may_have(struct hm_shared *view, uint64_t span_count)
+{
+    if (HM_LIKELY(view->geom.process_spans == 0))
+        return true;
+    if (view->mine_spans + span_count > view->geom.process_spans)
+        view->mine_spans = count_mine(view);
+    if (view->mine_spans + span_count > view->geom.process_spans)
+        return false;
+    view->mine_spans += span_count;
+    return true;
+}
+
 /* Of chunks without memory, one after the other. */
 static int
 fill_chunks(struct hm_shared *view, uint32_t first, uint32_t count)

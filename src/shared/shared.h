@@ -56,6 +56,7 @@ struct hm_shared {
     struct hm_shared_env env;   /* const */
     struct hm_lock lock;        /* ... for what follows */
     unsigned seat;              /* 0: not attached */
+    uint64_t mine_spans;        /* this process has, or fewer; counted if there is a limit */
     uint32_t free_hint;         /* no span before it was free when it was looked at */
     uint32_t *ring_next;        /* [span]: the next of its ring; private memory of the caller's */
     struct hm_shared_bin bins[HM_SHARED_CLASS_COUNT];
@@ -95,9 +96,32 @@ int hm_shared_publish(struct hm_shared *view, uint64_t cell_off, uint64_t block_
  * empty, or another process is taking the block. */
 uint64_t hm_shared_take(struct hm_shared *view, uint64_t cell_off);
 
+/* The block that a cell names, or 0. */
+uint64_t hm_shared_peek(const struct hm_shared *view, uint64_t cell_off);
+
 /* Offset of the cell of a root, which is made if nobody has asked for the name yet; 0: there are no
- * more. */
+ * more. find_root: 0 if nobody has asked. */
 uint64_t hm_shared_root(struct hm_shared *view, const char *name);
+uint64_t hm_shared_find_root(const struct hm_shared *view, const char *name);
+
+/* Set up a ring in a private block of this process of hm_shared_ring_bytes; 0: that is too many. */
+#define HM_SHARED_RING_SLOTS_MAX ((size_t)1 << 20)
+uint64_t hm_shared_ring_bytes(size_t slot_count);
+void hm_shared_ring_init(struct hm_shared *view, uint64_t ring_off, size_t slot_count);
+
+/* Put a private block of this process into a ring, and get the oldest one.
+ *   timeout_ms  0: do not wait; negative: for ever
+ * Return 0; -EAGAIN: the ring is full, or empty, and the time is up; -EINVAL: no ring, or no
+ * private block of ours. */
+int hm_shared_ring_put(struct hm_shared *view, uint64_t ring_off, uint64_t block_off,
+                       int timeout_ms);
+int hm_shared_ring_get(struct hm_shared *view, uint64_t ring_off, uint64_t *out_block_off,
+                       int timeout_ms);
+
+/* Lock and unlock a word of the program's (latch.c). Return 0; latch: 1, who held it is dead, and
+ * it is ours; -EAGAIN: the time is up; -EINVAL: there can be none there; unlatch: -EPERM. */
+int hm_shared_latch(struct hm_shared *view, uint64_t word_off, int timeout_ms);
+int hm_shared_unlatch(struct hm_shared *view, uint64_t word_off);
 
 /* Free what processes that are dead had to themselves. Returns how many there were. */
 unsigned hm_shared_recover(struct hm_shared *view);
@@ -231,6 +255,32 @@ bool hm_shared_find(const struct hm_shared *view, uint64_t block_off,
 /* The cell at an offset, which may be anything: in a root, or in data that has memory. NULL: there
  * is none. */
 uint64_t *hm_shared_find_cell(const struct hm_shared *view, uint64_t cell_off);
+
+/* Change a cell if it still is what it was. */
+HM_INLINE bool
+hm_shared_swap_cell(uint64_t *cell, uint64_t from, uint64_t to)
+{
+    return __atomic_compare_exchange_n(cell, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+/* What this process is about to do with a cell and a block, for who finds it dead; and that it is
+ * done. view->lock is held. */
+void hm_shared_intend(struct hm_shared *view, enum hm_shared_op op, uint64_t cell_off,
+                      uint64_t block_off);
+void hm_shared_done(struct hm_shared *view);
+
+/* A private block of this process is about to be put into a cell. Returns 0 or -EINVAL.
+ *   out_publishing  its word, for offer_end: whether it is in the cell */
+int hm_shared_offer(struct hm_shared *view, uint32_t *word, uint32_t *out_publishing);
+void hm_shared_offer_end(const struct hm_shared *view, uint32_t *word, uint32_t publishing,
+                         bool is_there);
+
+/* Make the block private to this process that a cell names, which was `seen` to hold it. Returns
+ * false if it does no more, or another process has it. */
+bool hm_shared_seize(struct hm_shared *view, const uint64_t *cell, uint64_t seen);
+
+/* Whether this process may have so many spans more; it counts them. view->lock is held. */
+bool hm_shared_may_have(struct hm_shared *view, uint64_t span_count);
 
 /* Have memory for spans that this process has claimed. Returns 0 or a negative errno. */
 int hm_shared_fill(struct hm_shared *view, uint32_t span, uint32_t count);

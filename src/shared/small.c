@@ -185,6 +185,8 @@ take_span(struct hm_shared *view, struct hm_shared_bin *bin, unsigned class_idx,
     struct hm_shspan to = { .state = HM_SHSPAN_OWNED, .owner = view->seat, .class_idx = class_idx };
     int rc;
 
+    if (!hm_shared_may_have(view, 1))
+        return -ENOMEM;
     if (!hm_shared_claim(view, span, to))
         return -EBUSY;
     rc = hm_shared_fill(view, span, 1);
@@ -231,6 +233,8 @@ take_free(struct hm_shared *view, struct hm_shared_bin *bin, unsigned class_idx,
 static bool
 take_orphan(struct hm_shared *view, struct hm_shared_bin *bin, unsigned class_idx)
 {
+    if (!hm_shared_may_have(view, 1))
+        return false;
     for (uint32_t span = 0; span < view->geom.span_count; span++) {
         struct hm_shspan was = hm_shared_read_span(view, span);
         struct hm_shspan to = hm_shspan_as(was, HM_SHSPAN_OWNED, view->seat);
@@ -276,6 +280,7 @@ void
 hm_shared_forget(struct hm_shared *view)
 {
     view->free_hint = 0;
+    view->mine_spans = 0;
     for (unsigned i = 0; i < HM_SHARED_CLASS_COUNT; i++) {
         view->bins[i].ready = 0;
         view->bins[i].current = HM_SHARED_NO_SPAN;

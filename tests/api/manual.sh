@@ -79,7 +79,7 @@ done
 told() {
     grep -qE "^\.It $2 $3\$" "$srcdir/man/$1.3" || bad "man/$1.3: no entry '.It $2 $3'"
 }
-for struct in huma_arena_options:arena_create huma_info:arena_info huma_shared_options:shared \
+for struct in huma_arena_options:arena_create huma_info:arena_info huma_shared_options:shared_create \
     huma_shared_state:shared; do
     members=$(tr '\n' ' ' <"$tmp/plain.h" | grep -o "struct ${struct%:*} {[^}]*}" |
         grep -o '[a-z_]*;' | tr -d ';')
@@ -93,6 +93,15 @@ for name in $(sed -nE 's/^#define (HUMA_(ARENA|CUTOFF|DUMP)_[A-Z_]+) .*/\1/p' "$
     HUMA_ARENA_*_INIT | HUMA_DUMP_*)
         grep -qE "^\.Dv $name( |\$)" "$srcdir"/man/huma_*.3 || bad "no page names $name" ;;
     *) told huma_arena_create Dv "$name" ;;
+    esac
+done
+
+for name in $(sed -nE 's/^#define (HUMA_SHARED_[A-Z_]+) .*/\1/p' "$srcdir/include/huma_shared.h"); do
+    case $name in
+    HUMA_SHARED_MAY_*) told huma_shared Dv "$name" ;;
+    *_INIT | HUMA_SHARED_MEMFD | HUMA_SHARED_FILE | HUMA_SHARED_MEMORY)
+        grep -qE "^\.Dv $name( |\$)" "$srcdir"/man/huma_shared*.3 || bad "no page names $name" ;;
+    *) told huma_shared_create Dv "$name" ;;
     esac
 done
 

@@ -10,6 +10,9 @@
 
 #define WORDS_BYTES (HM_SHARED_SPAN_UNITS * sizeof(uint32_t))
 
+/* As hm_shared_ring_bytes() has it; its cells come last. */
+#define RING_BYTES (320 + STAGE_RING_SLOTS * sizeof(uint64_t))
+
 struct stage stage;
 
 /* --- the environment -------------------------------------------------------------------------- */
@@ -166,6 +169,7 @@ stage_copy(void)
 {
     struct hm_shared view = { .base = stage.base, .geom = stage.geom };
     uint64_t cell_off = stage.notes->cell_off;
+    uint64_t ring_off = stage.notes->ring_off;
     size_t words_bytes = HM_SHARED_CHUNK_SPANS * WORDS_BYTES;
 
     memcpy(stage.copy, stage.base, stage.geom.blocks_off);
@@ -185,11 +189,16 @@ stage_copy(void)
         memcpy(stage.copy + cell_off, stage.base + cell_off, sizeof(uint64_t));
         watch(cell_off, sizeof(uint64_t));
     }
+    if (ring_off != 0) {
+        memcpy(stage.copy + ring_off, stage.base + ring_off, RING_BYTES);
+        watch(ring_off, RING_BYTES);
+    }
 }
 
 struct saved {
     struct stage_notes notes;
     uint64_t cell;
+    unsigned char ring[RING_BYTES];
     unsigned char meta[];
 };
 
@@ -204,6 +213,8 @@ stage_save(void)
     saved->notes = *stage.notes;
     if (saved->notes.cell_off != 0)
         memcpy(&saved->cell, stage.base + saved->notes.cell_off, sizeof(uint64_t));
+    if (saved->notes.ring_off != 0)
+        memcpy(saved->ring, stage.base + saved->notes.ring_off, RING_BYTES);
     memcpy(saved->meta, stage.base, off);
     for (; off < stage.geom.blocks_off + STAGE_SPANS * WORDS_BYTES; off += WORDS_BYTES) {
         static const unsigned char zeros[WORDS_BYTES];
@@ -223,6 +234,8 @@ stage_restore(const void *mem)
     memcpy(stage.base, saved->meta, stage.geom.blocks_off + STAGE_SPANS * WORDS_BYTES);
     if (saved->notes.cell_off != 0)
         memcpy(stage.base + saved->notes.cell_off, &saved->cell, sizeof(uint64_t));
+    if (saved->notes.ring_off != 0)
+        memcpy(stage.base + saved->notes.ring_off, saved->ring, RING_BYTES);
 }
 
 /* --- checks ----------------------------------------------------------------------------------- */
@@ -309,6 +322,15 @@ count_cell(struct tally *tally, uint64_t block_off)
         tally->named[tally->named_count++] = block_off;
 }
 
+static void
+count_ring(struct tally *tally, const struct hm_shared *view, uint64_t ring_off)
+{
+    const uint64_t *cells = (const uint64_t *)(const void *)(view->base + ring_off + RING_BYTES);
+
+    for (unsigned i = 1; i <= STAGE_RING_SLOTS; i++)
+        count_cell(tally, hm_cell_block(cells[-(int)i]));
+}
+
 static int
 compare_offsets(const void *one, const void *other)
 {
@@ -350,6 +372,8 @@ stage_check(const struct hm_shared *view, uint64_t cell_off)
         count_cell(&tally, hm_shared_root_of(view, i)->block);
     if (cell_off != 0)
         count_cell(&tally, *(const uint64_t *)(const void *)(view->base + cell_off));
+    if (stage.notes->ring_off != 0)
+        count_ring(&tally, view, stage.notes->ring_off);
     if (fault == NULL && sums.seat_count != 1)
         fault = "a seat is not free again";
     return fault != NULL ? fault : compare_tally(&tally);

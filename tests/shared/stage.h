@@ -22,11 +22,13 @@ enum {
     STAGE_ROOTS = 5,
     STAGE_BYSTANDER = 1, /* the seat of a process that is alive and at nothing */
     STAGE_BLOCKS_MAX = 512,
+    STAGE_RING_SLOTS = 2,
 };
 
 /* What the child lets its parent know, in memory that they share; and what it lends from it. */
 struct stage_notes {
     uint64_t cell_off; /* of a cell in a block; 0: there is none */
+    uint64_t ring_off; /* of a ring of STAGE_RING_SLOTS; 0: there is none */
     unsigned stolen_count;
     unsigned private_count; /* of the bystander's blocks */
 };

@@ -3,9 +3,9 @@
  *
  * Problem     Images of memory (images.c) show what one process leaves. Whether several at a time
  *             get along, with kills among them, shows only when they run.
- * Idea        Workers allocate, free, publish and take as fast as they can, through huma.h and with
- *             the kernel's own locks. One after the other is killed, or stopped for a while, and
- *             another one comes. Each block bears a mark that its holder has written: who finds
+ * Idea        Workers allocate, free, publish and take, put into a ring and get out of it, and
+ *             lock, as fast as they can, through huma.h and with the kernel's own locks. One after
+ *             the other is killed, or stopped for a while, and another one comes. Each block bears a mark that its holder has written: who finds
  *             another one has a block that somebody else was given, too. In the end nothing may be
  *             left.
  *
@@ -24,18 +24,21 @@
 
 #include "huma.h"
 
-enum { WORKERS_MAX = 16, CELLS = 24, HELD = 200 };
+enum { WORKERS_MAX = 16, CELLS = 24, HELD = 200, RING_SLOTS = 8 };
 
 /* What is counted, in memory of its own. */
 struct tally {
     uint64_t operations;
-    uint64_t bad; /* blocks with somebody else's mark */
+    uint64_t bad;        /* blocks with somebody else's mark */
+    uint64_t guarded[2]; /* by the lock: the same, unless its holder died in between */
     uint64_t serial;
 };
 
 static struct tally *tally;
 static huma_shared *shared;
 static uint64_t cells[CELLS];
+static uint64_t ring;
+static uint64_t lock; /* a word */
 
 /* Of a worker. */
 static struct {
@@ -123,10 +126,15 @@ give_up(unsigned idx)
 static void
 send(unsigned idx)
 {
+    bool is_ring = draw(2) == 0;
+    int rc;
+
     check(idx);
-    if (huma_shared_publish(shared, cells[draw(CELLS)], held[idx].off) == 0)
+    rc = is_ring ? huma_shared_ring_put(shared, ring, held[idx].off, draw(50) == 0)
+                 : huma_shared_publish(shared, cells[draw(CELLS)], held[idx].off);
+    if (rc == 0)
         forget(idx);
-    else if (errno != EEXIST)
+    else if (errno != (is_ring ? EAGAIN : EEXIST) && errno != ETIMEDOUT)
         (void)__atomic_add_fetch(&tally->bad, 1, __ATOMIC_RELAXED);
 }
 
@@ -134,7 +142,8 @@ send(unsigned idx)
 static void
 receive(void)
 {
-    uint64_t off = huma_shared_take(shared, cells[draw(CELLS)]);
+    uint64_t off = draw(2) == 0 ? huma_shared_ring_get(shared, ring, draw(50) == 0)
+                                : huma_shared_take(shared, cells[draw(CELLS)]);
 
     if (off == 0)
         return;
@@ -142,6 +151,23 @@ receive(void)
     held[held_count].mark = *(const uint64_t *)huma_shared_at(shared, off);
     check(held_count);
     mark(held_count++);
+}
+
+/* Two at a time would be seen by each other. Who is stopped may have the lock. */
+static void
+guard(void)
+{
+    int rc = huma_shared_lock(shared, lock, 10);
+    uint64_t *guarded = tally->guarded;
+
+    if (rc < 0 && errno == ETIMEDOUT)
+        return;
+    if (rc < 0 || (rc == 0 && __atomic_load_n(&guarded[0], __ATOMIC_RELAXED) != guarded[1]))
+        (void)__atomic_add_fetch(&tally->bad, 1, __ATOMIC_RELAXED);
+    guarded[0] = guarded[1] + 1;
+    __atomic_store_n(&guarded[1], guarded[0], __ATOMIC_RELEASE);
+    if (huma_shared_unlock(shared, lock) != 0)
+        (void)__atomic_add_fetch(&tally->bad, 1, __ATOMIC_RELAXED);
 }
 
 static void __attribute__((noreturn)) work(void)
@@ -169,6 +195,8 @@ static void __attribute__((noreturn)) work(void)
             allocate();
             break;
         }
+        if (draw(200) == 0)
+            guard();
         if (draw(20000) == 0)
             (void)(draw(2) == 0 ? huma_shared_recover(shared) : (int)huma_shared_trim(shared));
         (void)__atomic_add_fetch(&tally->operations, 1, __ATOMIC_RELAXED);
@@ -269,6 +297,11 @@ empty(void)
     unsigned count = 0;
 
     (void)huma_shared_recover(shared);
+    for (uint64_t off; (off = huma_shared_ring_get(shared, ring, 0)) != 0; count++)
+        if (huma_shared_free(shared, off) != 0)
+            fail("a block of the ring cannot be freed");
+    if (huma_shared_ring_destroy(shared, ring) != 0 || huma_shared_free(shared, lock) != 0)
+        fail("the ring or the lock cannot be freed");
     for (unsigned i = 0; i < CELLS; i++) {
         uint64_t off = huma_shared_take(shared, cells[i]);
 
@@ -305,6 +338,10 @@ main(int argc, char **argv)
     shared = huma_shared_create(&options);
     if (tally == MAP_FAILED || shared == NULL)
         fail("create");
+    ring = huma_shared_ring_create(shared, RING_SLOTS);
+    lock = huma_shared_calloc(shared, 1, sizeof(uint64_t));
+    if (ring == 0 || lock == 0)
+        fail("alloc");
     for (unsigned i = 0; i < CELLS; i++) {
         name[5] = (char)('a' + i);
         cells[i] = huma_shared_root(shared, name);

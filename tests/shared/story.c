@@ -127,6 +127,50 @@ tell_small(struct hm_shared *view)
     must_free(view, loan_off);
 }
 
+static void
+must_put(struct hm_shared *view, uint64_t ring, uint64_t block_off)
+{
+    need(hm_shared_ring_put(view, ring, block_off, 0) == 0);
+}
+
+static uint64_t
+must_get(struct hm_shared *view, uint64_t ring)
+{
+    uint64_t block_off;
+
+    need(hm_shared_ring_get(view, ring, &block_off, 0) == 0);
+    return block_off;
+}
+
+/* A ring of two goes round more than once. */
+static void
+tell_ring(struct hm_shared *view)
+{
+    uint64_t root = hm_shared_root(view, "first");
+    uint64_t ring = hm_shared_alloc(view, hm_shared_ring_bytes(STAGE_RING_SLOTS), 64);
+    uint64_t blocks[3];
+    uint64_t none;
+
+    need(ring != 0);
+    hm_shared_ring_init(view, ring, STAGE_RING_SLOTS);
+    stage.notes->ring_off = ring;
+    need(hm_shared_publish(view, root, ring) == 0);
+    for (unsigned i = 0; i < 3; i++)
+        blocks[i] = must_alloc(view, 700);
+    must_put(view, ring, blocks[0]);
+    must_put(view, ring, blocks[1]);
+    need(hm_shared_ring_put(view, ring, blocks[2], 0) == -EAGAIN);
+    need(must_get(view, ring) == blocks[0]);
+    must_put(view, ring, blocks[2]);
+    need(must_get(view, ring) == blocks[1] && must_get(view, ring) == blocks[2]);
+    need(hm_shared_ring_get(view, ring, &none, 0) == -EAGAIN);
+    for (unsigned i = 0; i < 3; i++)
+        must_free(view, blocks[i]);
+    need(hm_shared_take(view, root) == ring);
+    stage.notes->ring_off = 0;
+    must_free(view, ring);
+}
+
 /* A block in a cell of a block in a cell. */
 static void
 tell_cells(struct hm_shared *view)
@@ -230,6 +274,7 @@ story_tell(void)
     stage_view(&view, stage.base);
     need(hm_shared_attach(&view) == 0);
     tell_small(&view);
+    tell_ring(&view);
     tell_cells(&view);
     tell_large(&view);
     hm_shared_detach(&view);
