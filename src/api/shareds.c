@@ -109,17 +109,19 @@ fill(void *ctx, uint64_t off, uint64_t len_bytes)
 }
 
 /* Of larger pages than chunks no part can go back. */
-static void
+static int
 punch(void *ctx, uint64_t off, uint64_t len_bytes)
 {
     const struct huma_shared *shared = ctx;
     int saved_errno = errno;
+    int rc = -EINVAL;
 
     if (shared->kind == HUMA_SHARED_MEMORY)
-        hm_os_shared_punch_memory((uintptr_t)shared->base + off, len_bytes);
+        rc = hm_os_shared_punch_memory((uintptr_t)shared->base + off, len_bytes);
     else if (shared->view.geom.page_shift <= HM_SHARED_CHUNK_SHIFT)
-        hm_os_shared_punch(shared->fd, off, len_bytes);
+        rc = hm_os_shared_punch(shared->fd, off, len_bytes);
     errno = saved_errno;
+    return rc;
 }
 
 static bool

@@ -236,16 +236,19 @@ hm_os_shared_fill(int fd, uint64_t off, uint64_t len_bytes)
     return rc == 0 ? 0 : -errno;
 }
 
-void
+int
 hm_os_shared_punch(int fd, uint64_t off, uint64_t len_bytes)
 {
-    (void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len_bytes);
+    return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len_bytes)
+                   == 0
+               ? 0
+               : -errno;
 }
 
-void
+int
 hm_os_shared_punch_memory(uintptr_t addr, uint64_t len_bytes)
 {
-    (void)madvise((void *)addr, len_bytes, MADV_REMOVE);
+    return madvise((void *)addr, len_bytes, MADV_REMOVE) == 0 ? 0 : -errno;
 }
 
 int

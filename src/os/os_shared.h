@@ -79,9 +79,10 @@ void hm_os_shared_unmap(void *base, uint64_t len_bytes);
 /* Have memory allocated in a range; no touch can fail then. Returns 0 or a negative errno. */
 int hm_os_shared_fill(int fd, uint64_t off, uint64_t len_bytes);
 
-/* Give the memory of a range back: of a file, and of shared memory that is mapped. */
-void hm_os_shared_punch(int fd, uint64_t off, uint64_t len_bytes);
-void hm_os_shared_punch_memory(uintptr_t addr, uint64_t len_bytes);
+/* Give the memory of a range back: of a file, and of shared memory that is mapped. Return 0 or a
+ * negative errno. */
+int hm_os_shared_punch(int fd, uint64_t off, uint64_t len_bytes);
+int hm_os_shared_punch_memory(uintptr_t addr, uint64_t len_bytes);
 
 /* Write what is mapped to the disk. Returns 0 or a negative errno. */
 int hm_os_shared_sync(uintptr_t addr, uint64_t len_bytes);

@@ -15,22 +15,30 @@
 
 /* --- giving up -------------------------------------------------------------------------------- */
 
-/* Of a span that only this process gives up: those behind it, from the last on, and then itself. */
+static bool
+is_tail(struct hm_shspan tail, uint32_t idx)
+{
+    return tail.state == HM_SHSPAN_TAIL && tail.count == idx;
+}
+
+/* Of a span that only this process gives up: those behind it, from the last on, and then itself.
+ * Where one lacks there are no more, whatever a hostile count says. */
 static void
 release_spans(struct hm_shared *view, uint32_t span, struct hm_shspan head)
 {
     uint32_t room = view->geom.span_count - span;
-    uint32_t count = head.count < room ? head.count : room;
+    uint32_t i = 1;
 
-    for (uint32_t i = count; i-- > 1;) {
+    while (i < head.count && i < room && is_tail(hm_shared_read_span(view, span + i), i))
+        i++;
+    while (i-- > 1) {
         struct hm_shspan tail = hm_shared_read_span(view, span + i);
 
-        if (tail.state == HM_SHSPAN_TAIL && tail.count == i)
+        if (is_tail(tail, i))
             (void)hm_shared_swap_span(view, span + i, tail, hm_shspan_free(tail));
     }
     (void)hm_shared_swap_span(view, span, head, hm_shspan_free(head));
-    if (view->free_hint > span)
-        view->free_hint = span;
+    hm_shared_hint(view, span);
 }
 
 void
@@ -44,20 +52,25 @@ hm_shared_finish_free(struct hm_shared *view, uint32_t span, struct hm_shspan he
 
 /* --- alloc ------------------------------------------------------------------------------------ */
 
-/* Claim a run. Returns whether all of it was free, and has memory. */
+/* Claim a run, and have memory for it. Returns whether it is ours.
+ *   out_lost  a span of it that is not free, if that is why it is not */
 static bool
-claim_run(struct hm_shared *view, uint32_t span, uint32_t count)
+claim_run(struct hm_shared *view, uint32_t span, uint32_t count, uint32_t *out_lost)
 {
     struct hm_shspan head = { .state = HM_SHSPAN_CLAIMING, .owner = view->seat, .count = count };
     uint32_t i = 1;
 
-    if (!hm_shared_claim(view, span, head))
+    if (!hm_shared_claim(view, span, head)) {
+        *out_lost = span;
         return false;
+    }
     while (i < count
            && hm_shared_claim(view, span + i,
                               (struct hm_shspan){ .state = HM_SHSPAN_TAIL, .count = i }))
         i++;
-    if (i == count && hm_shared_fill(view, span, count) == 0)
+    if (i < count)
+        *out_lost = span + i;
+    else if (hm_shared_fill(view, span, count) == 0)
         return true;
     hm_shared_finish_free(view, span, hm_shared_read_span(view, span), view->seat);
     return false;
@@ -80,7 +93,7 @@ settle(struct hm_shared *view, uint32_t span)
 uint64_t
 hm_shared_large_alloc(struct hm_shared *view, uint64_t size_bytes, uint64_t align_bytes)
 {
-    uint64_t wish = (size_bytes + HM_SHARED_SPAN_BYTES - 1) >> HM_SHARED_SPAN_SHIFT;
+    uint64_t wish = size_bytes > 0 ? ((size_bytes - 1) >> HM_SHARED_SPAN_SHIFT) + 1 : 1;
     uint32_t step
         = align_bytes > HM_SHARED_SPAN_BYTES ? (uint32_t)(align_bytes >> HM_SHARED_SPAN_SHIFT) : 1;
     uint32_t span = 0;
@@ -99,9 +112,9 @@ hm_shared_large_alloc(struct hm_shared *view, uint64_t size_bytes, uint64_t alig
             span = end;
         if (length < wish)
             continue;
-        if (claim_run(view, span, (uint32_t)wish))
+        if (claim_run(view, span, (uint32_t)wish, &end))
             return settle(view, span);
-        length = 0;
+        length = 0; /* and on behind the one that was lost */
     }
     return 0;
 }

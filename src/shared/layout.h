@@ -21,8 +21,9 @@
  * Invariants  L1 A block word's generation grows each time the block is allocated or published.
  *             L2 A span word's grows each time the span is claimed, or adopted from who left it.
  *             L3 TAIL with the count k belongs to the span k before it, which is CLAIMING, LARGE or
- *             FREEING. L4 Only the process that a span names as its owner makes a free block of it
- *             a private one.
+ *             FREEING; if not all of a run are there, the last ones lack. L4 Only the process that a span names as its owner makes a free block of it
+ *             a private one. L5 The words of the blocks of an OWNED, ORPHAN or LARGE span have
+ *             memory, and what has memory there keeps it.
  */
 #ifndef HM_SHARED_LAYOUT_H
 #define HM_SHARED_LAYOUT_H
@@ -157,23 +158,25 @@ enum hm_shspan_state {
     HM_SHSPAN_LARGE,    /* the first of `count` with one block in them */
     HM_SHSPAN_FREEING,  /* the first of `count`: its owner is giving up the others */
     HM_SHSPAN_TAIL,     /* the count-th after one of these three */
-    HM_SHSPAN_HELD,     /* its owner is giving back the memory of its chunk */
+    HM_SHSPAN_HELD,     /* its owner is having memory for it, or giving that of its chunk back */
 };
 
 struct hm_shspan {
     enum hm_shspan_state state;
     unsigned owner;
-    unsigned class_idx;
-    uint32_t count;
+    union {
+        uint32_t class_idx; /* of OWNED and ORPHAN */
+        uint32_t count;     /* of all others */
+    };
     uint32_t generation;
 };
 
-/* state: 3 bits, owner: 10, class: 7, count: 28, generation: 16 */
+/* state: 3 bits, owner: 10, class or count: 28, generation: 23 */
 HM_INLINE uint64_t
 hm_shspan_pack(struct hm_shspan span)
 {
-    return (uint64_t)span.state | (uint64_t)span.owner << 3 | (uint64_t)span.class_idx << 13
-           | (uint64_t)span.count << 20 | (uint64_t)span.generation << 48;
+    return (uint64_t)span.state | (uint64_t)span.owner << 3 | (uint64_t)span.count << 13
+           | (uint64_t)span.generation << 41;
 }
 
 HM_INLINE struct hm_shspan
@@ -181,9 +184,8 @@ hm_shspan_unpack(uint64_t word)
 {
     return (struct hm_shspan){ .state = (enum hm_shspan_state)(word & 7),
                                .owner = word >> 3 & HM_SHARED_SEATS_MAX,
-                               .class_idx = word >> 13 & 0x7f,
-                               .count = word >> 20 & 0xfffffff,
-                               .generation = (uint32_t)(word >> 48) };
+                               .count = word >> 13 & 0xfffffff,
+                               .generation = (uint32_t)(word >> 41) };
 }
 
 /* --- chunks ----------------------------------------------------------------------------------- */

@@ -178,7 +178,8 @@ alloc_small(struct hm_shared *view, unsigned class_idx)
             return 0;
         idx = (unsigned)__builtin_ctzll(bin->ready);
         bin->ready &= bin->ready - 1;
-        was = hm_load(&bin->words[idx]);
+        /* acquire: who freed the block is through with its bytes */
+        was = __atomic_load_n(&bin->words[idx], __ATOMIC_ACQUIRE);
         if (HM_UNLIKELY(hm_block_state(was) != HM_BLOCK_FREE))
             continue; /* only where somebody is hostile */
         /* release: who recovers us sees the span's word */
@@ -218,7 +219,8 @@ hm_shared_alloc(struct hm_shared *view, uint64_t size_bytes, uint64_t align_byte
         hm_lock_take(&view->lock);
     block_off = alloc(view, size_bytes, align_bytes);
     /* What the dead have, or left, may be what is lacking, or what we have for other sizes. */
-    if (HM_UNLIKELY(block_off == 0) && size_bytes <= HM_SHARED_DATA_MAX_BYTES) {
+    if (HM_UNLIKELY(block_off == 0)
+        && size_bytes <= (uint64_t)view->geom.span_count << HM_SHARED_SPAN_SHIFT) {
         (void)hm_shared_recover(view);
         hm_shared_sweep(view);
         hm_shared_flush(view);
@@ -329,6 +331,21 @@ hold_spans(struct hm_shared *view, uint32_t first)
     return i;
 }
 
+/* Give back the memory of a chunk all of whose spans are held. Returns whether it went. Who dies in
+ * between leaves one that counts as having none. */
+static bool
+empty_chunk(struct hm_shared *view, uint32_t chunk)
+{
+    uint32_t *word = hm_shared_chunk_word(view, chunk);
+    uint64_t off = hm_shared_span_off(view, chunk * HM_SHARED_CHUNK_SPANS);
+
+    __atomic_store_n(word, HM_CHUNK_HOLE, __ATOMIC_SEQ_CST);
+    if (view->env.punch(view->env.ctx, off, HM_SHARED_CHUNK_BYTES) == 0)
+        return true;
+    __atomic_store_n(word, HM_CHUNK_READY, __ATOMIC_SEQ_CST);
+    return false;
+}
+
 uint64_t
 hm_shared_trim(struct hm_shared *view)
 {
@@ -339,17 +356,13 @@ hm_shared_trim(struct hm_shared *view)
     hm_shared_flush(view);
     for (uint32_t chunk = 0; chunk < view->geom.chunk_count; chunk++) {
         uint32_t first = chunk * HM_SHARED_CHUNK_SPANS;
-        uint32_t *word = hm_shared_chunk_word(view, chunk);
         uint32_t count;
 
-        if (hm_load(word) != HM_CHUNK_READY)
+        if (hm_load(hm_shared_chunk_word(view, chunk)) != HM_CHUNK_READY)
             continue;
         count = hold_spans(view, first);
-        if (count == HM_SHARED_CHUNK_SPANS) {
-            __atomic_store_n(word, HM_CHUNK_HOLE, __ATOMIC_SEQ_CST);
-            view->env.punch(view->env.ctx, hm_shared_span_off(view, first), HM_SHARED_CHUNK_BYTES);
+        if (count == HM_SHARED_CHUNK_SPANS && empty_chunk(view, chunk))
             given_bytes += HM_SHARED_CHUNK_BYTES;
-        }
         while (count-- > 0) {
             struct hm_shspan held = hm_shared_read_span(view, first + count);
 

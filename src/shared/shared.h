@@ -26,8 +26,8 @@ struct hm_shared_env {
      * Returns 0 or a negative errno. May be called for one that has some. */
     int (*fill)(void *ctx, uint64_t off, uint64_t len_bytes);
 
-    /* Give the memory of a range back; it reads as zero afterwards, or not at all. */
-    void (*punch)(void *ctx, uint64_t off, uint64_t len_bytes);
+    /* Give the memory of a range back. Returns 0, or a negative errno if it stays. */
+    int (*punch)(void *ctx, uint64_t off, uint64_t len_bytes);
 
     /* Hold a seat if no living process holds it, for this view alone. Returns whether it did. */
     bool (*hold)(void *ctx, unsigned seat);
@@ -57,7 +57,7 @@ struct hm_shared {
     struct hm_lock lock;        /* ... for what follows */
     unsigned seat;              /* 0: not attached */
     uint64_t mine_spans;        /* this process has, or fewer; counted if there is a limit */
-    uint32_t free_hint;         /* no span before it was free when it was looked at */
+    uint32_t free_hint;         /* no span before it was free when it was looked at; atomic */
     uint32_t *ring_next;        /* [span]: the next of its ring; private memory of the caller's */
     struct hm_shared_bin bins[HM_SHARED_CLASS_COUNT];
 };
@@ -235,6 +235,14 @@ HM_INLINE struct hm_shspan
 hm_shspan_free(struct hm_shspan span)
 {
     return (struct hm_shspan){ .state = HM_SHSPAN_FREE, .generation = span.generation };
+}
+
+/* A span is free; who says so need not hold the lock, and it does not matter if it gets lost. */
+HM_INLINE void
+hm_shared_hint(struct hm_shared *view, uint32_t span)
+{
+    if (hm_load(&view->free_hint) > span)
+        hm_store(&view->free_hint, span);
 }
 
 /* Where a block is. */

@@ -109,8 +109,7 @@ give_up(struct hm_shared *view, struct hm_shared_bin *bin)
 
     leave_ring(view, bin);
     (void)hm_shared_swap_span(view, span, was, hm_shspan_free(was));
-    if (view->free_hint > span)
-        view->free_hint = span;
+    hm_shared_hint(view, span);
 }
 
 /* Look at the next spans of the ring, at most so many: one with free blocks becomes current, one
@@ -178,27 +177,33 @@ hm_shared_flush(struct hm_shared *view)
 
 /* --- new spans -------------------------------------------------------------------------------- */
 
-/* Returns 0; -EBUSY: somebody else was faster; or another negative errno: there is no memory. */
+/* Returns 0; -EBUSY: somebody else was faster; or another negative errno: there is no memory. What
+ * others see as a span of blocks has memory for their words. */
 static int
 take_span(struct hm_shared *view, struct hm_shared_bin *bin, unsigned class_idx, uint32_t span)
 {
-    struct hm_shspan to = { .state = HM_SHSPAN_OWNED, .owner = view->seat, .class_idx = class_idx };
+    struct hm_shspan was;
     int rc;
 
     if (!hm_shared_may_have(view, 1))
         return -ENOMEM;
-    if (!hm_shared_claim(view, span, to))
+    if (!hm_shared_claim(view, span,
+                         (struct hm_shspan){ .state = HM_SHSPAN_HELD, .owner = view->seat }))
         return -EBUSY;
     rc = hm_shared_fill(view, span, 1);
+    was = hm_shared_read_span(view, span);
     if (rc != 0) {
-        struct hm_shspan was = hm_shared_read_span(view, span);
-
         (void)hm_shared_swap_span(view, span, was, hm_shspan_free(was));
         return rc;
     }
+    (void)hm_shared_swap_span(view, span, was,
+                              (struct hm_shspan){ .state = HM_SHSPAN_OWNED,
+                                                  .owner = view->seat,
+                                                  .class_idx = class_idx,
+                                                  .generation = was.generation });
     enter_ring(view, bin, span);
     set_current(bin, span);
-    view->free_hint = span;
+    hm_store(&view->free_hint, span);
     return 0;
 }
 
@@ -257,7 +262,7 @@ next_span(struct hm_shared *view, struct hm_shared_bin *bin, unsigned class_idx)
     uint32_t worth = (hm_shared_class_blocks(class_idx) + WORTH_SHARE - 1) / WORTH_SHARE;
 
     return look_around(view, bin, class_idx, LOOKS, worth)
-           || take_free(view, bin, class_idx, view->free_hint / HM_SHARED_CHUNK_SPANS,
+           || take_free(view, bin, class_idx, hm_load(&view->free_hint) / HM_SHARED_CHUNK_SPANS,
                         HM_CHUNK_READY)
            || take_free(view, bin, class_idx, 0, HM_CHUNK_HOLE)
            || take_free(view, bin, class_idx, 0, HM_CHUNK_READY)
@@ -279,7 +284,7 @@ hm_shared_small_refill(struct hm_shared *view, unsigned class_idx)
 void
 hm_shared_forget(struct hm_shared *view)
 {
-    view->free_hint = 0;
+    hm_store(&view->free_hint, 0);
     view->mine_spans = 0;
     for (unsigned i = 0; i < HM_SHARED_CLASS_COUNT; i++) {
         view->bins[i].ready = 0;

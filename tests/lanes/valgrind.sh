@@ -45,7 +45,7 @@ for unit in "$builddir"/tests/unit/test_*; do
     case $unit in
     *.* | */test_os_* | */test_fake_os) ;;
     # They ask the real kernel, too.
-    */test_huma_ahead | */test_huma_fork | */test_huma_inspect | */test_huma_pages) ;;
+    */test_huma_ahead | */test_huma_edges | */test_huma_fork | */test_huma_inspect | */test_huma_pages) ;;
     */test_huma_kinds | */test_huma_place | */test_huma_rings | */test_huma_shared | */test_scope) ;;
     */test_check | */test_class | */test_conf | */test_fmt | */test_geometry) ;;
     */test_list | */test_pick) ;;

@@ -26,12 +26,13 @@ fill(void *ctx, uint64_t off, uint64_t len_bytes)
     return 0;
 }
 
-static void
+static int
 punch(void *ctx, uint64_t off, uint64_t len_bytes)
 {
     (void)ctx;
     (void)off;
     (void)len_bytes;
+    return 0;
 }
 
 static bool

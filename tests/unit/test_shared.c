@@ -33,12 +33,13 @@ fill(void *ctx, uint64_t off, uint64_t len_bytes)
     return 0;
 }
 
-static void
+static int
 punch(void *ctx, uint64_t off, uint64_t len_bytes)
 {
     (void)ctx;
     memset(rig.base + off, 0, len_bytes);
     rig.punch_count++;
+    return 0;
 }
 
 static bool
