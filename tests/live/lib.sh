@@ -7,6 +7,7 @@
 #          the trap puts all of them back. What a killed test left behind, the next one puts back.
 # Needs    HUMA_PRELOAD_LIB or HM_PRELOAD, the library; else the one in the build folder, which is
 #          $builddir or build/ of this source tree. Programs in C come from there, too.
+#          LIVE_WAIT_S (300), how long to wait for the lock.
 # shellcheck shell=bash
 
 set -eu
@@ -73,7 +74,7 @@ own_machine() {
     [ "$(id -u)" = 0 ] || skip "needs root to change settings of the machine"
     command -v flock >/dev/null || skip "flock (util-linux) is not installed"
     exec 9>"$lock_file"
-    flock -w 300 9 || skip "another test has held $lock_file for 5 minutes"
+    flock -w "${LIVE_WAIT_S:-300}" 9 || skip "another test holds $lock_file"
     is_locked=1
     put_back
 }
