@@ -22,4 +22,8 @@ void *hm_said_no_memory(struct huma_arena *arena, const char *call, size_t size_
  * false, and nothing done, if that cannot be told any more. heap->lock is held. */
 bool hm_said_pool(struct hm_heap *heap, size_t size_bytes, struct hm_fmt *out);
 
+/* The same for so many pages of a size, wherever they are for. */
+bool hm_said_pages(const struct hm_os *os, unsigned page_shift, uint64_t wanted_count,
+                   struct hm_fmt *out);
+
 #endif

@@ -43,21 +43,13 @@ read_count(unsigned page_shift, const char *file)
     return value;
 }
 
-/* Of the last size that the chain names: it was the last to be asked. */
 static struct pool
-read_pool(const struct hm_heap *heap)
+read_pool(unsigned page_shift)
 {
-    const struct hm_chain *chain = &heap->backing.conf->backing;
-    struct pool pool = { .page_shift = heap->geom.hpage_shift };
-
-    for (unsigned k = 0; k < chain->kind_count; k++)
-        if (chain->kind[k] == HM_BACKING_HUGETLB)
-            pool.page_shift
-                = chain->page_shift[k] != 0 ? chain->page_shift[k] : heap->geom.hpage_shift;
-    pool.total_count = read_count(pool.page_shift, "nr_hugepages");
-    pool.free_count = read_count(pool.page_shift, "free_hugepages");
-    pool.promised_count = read_count(pool.page_shift, "resv_hugepages");
-    return pool;
+    return (struct pool){ .page_shift = page_shift,
+                          .total_count = read_count(page_shift, "nr_hugepages"),
+                          .free_count = read_count(page_shift, "free_hugepages"),
+                          .promised_count = read_count(page_shift, "resv_hugepages") };
 }
 
 static void
@@ -82,18 +74,13 @@ put_pool(const struct pool *pool, uint64_t wanted_count, struct hm_fmt *out)
 }
 
 bool
-hm_said_pool(struct hm_heap *heap, size_t size_bytes, struct hm_fmt *out)
+hm_said_pages(const struct hm_os *os, unsigned page_shift, uint64_t wanted_count,
+              struct hm_fmt *out)
 {
-    const struct hm_os *os = heap->os;
     struct hm_shortage found = { .cause = HM_SHORTAGE_UNKNOWN };
-    struct pool pool;
-    uint64_t wanted_count;
+    struct pool pool = read_pool(page_shift);
 
-    if (!hm_backing_may_open(&heap->backing) || heap->geom.hpage_shift == 0)
-        return false;
-    pool = read_pool(heap);
-    wanted_count = (size_bytes >> pool.page_shift) + 1;
-    (void)os->shortage(os->ctx, wanted_count << pool.page_shift, pool.page_shift, &found);
+    (void)os->shortage(os->ctx, wanted_count << page_shift, page_shift, &found);
     if (found.cause == HM_SHORTAGE_MAX || found.cause == HM_SHORTAGE_RSVD) {
         hm_fmt_str(out, ": ");
         hm_fmt_str(out, found.path);
@@ -107,4 +94,19 @@ hm_said_pool(struct hm_heap *heap, size_t size_bytes, struct hm_fmt *out)
         return false;
     put_pool(&pool, wanted_count, out);
     return true;
+}
+
+bool
+hm_said_pool(struct hm_heap *heap, size_t size_bytes, struct hm_fmt *out)
+{
+    const struct hm_chain *chain = &heap->backing.conf->backing;
+    unsigned page_shift = heap->geom.hpage_shift;
+
+    if (!hm_backing_may_open(&heap->backing) || page_shift == 0)
+        return false;
+    /* The last size that the chain names was the last to be asked. */
+    for (unsigned k = 0; k < chain->kind_count; k++)
+        if (chain->kind[k] == HM_BACKING_HUGETLB)
+            page_shift = chain->page_shift[k] != 0 ? chain->page_shift[k] : heap->geom.hpage_shift;
+    return hm_said_pages(heap->os, page_shift, (size_bytes >> page_shift) + 1, out);
 }

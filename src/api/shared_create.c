@@ -29,6 +29,8 @@ struct plan {
     struct hm_chain chain;
     struct hm_conf conf; /* of the nodes */
     const char *why;     /* what is wrong, for people, if it is not told by an errno */
+    unsigned pool_shift; /* of the last pool that lacked pages; 0: none did */
+    uint64_t pool_pages; /* ... and how many were wanted */
 };
 
 /* --- options ---------------------------------------------------------------------------------- */
@@ -246,6 +248,10 @@ fill_file(struct huma_shared *shared, struct plan *plan)
     init_header(&header, plan, plan->options.limit_bytes,
                 (unsigned)__builtin_ctzll(file.page_bytes));
     (void)hm_shared_geom_init(&geom, &header);
+    if (file.page_bytes > hm_page_bytes(&hm_arenas.geom)) {
+        plan->pool_shift = header.page_shift;
+        plan->pool_pages = geom.end_off >> header.page_shift;
+    }
     rc = hm_os_shared_set_length(shared->fd, geom.end_off);
     if (rc == 0 && shared->kind == HUMA_SHARED_MEMFD)
         rc = hm_os_shared_seal_length(shared->fd);
@@ -432,6 +438,25 @@ explain(int rc, const struct plan *plan)
     }
 }
 
+/* With what the pool lacks, where that was the last that was tried. */
+static void
+say_refusal(int rc, const struct plan *plan)
+{
+    char why[HM_SAID_BYTES];
+    struct hm_fmt out = hm_fmt_init(why, sizeof(why), -1);
+    const struct hm_chain *chain = &plan->chain;
+
+    if ((rc == -ENOSPC || rc == -ENOMEM) && plan->pool_shift != 0
+        && chain->kind[chain->kind_count - 1] == HM_BACKING_HUGETLB) {
+        hm_fmt_str(&out, "the pool has too few pages for limit_bytes and a sixteenth");
+        if (hm_said_pages(&hm_os_real, plan->pool_shift, plan->pool_pages, &out)) {
+            hm_said(ENOMEM, create, why);
+            return;
+        }
+    }
+    hm_said(rc == -ENOSPC || rc == -EFAULT ? ENOMEM : -rc, create, explain(rc, plan));
+}
+
 HM_EXPORT huma_shared *
 huma_shared_create(const struct huma_shared_options *options)
 {
@@ -455,8 +480,10 @@ huma_shared_create(const struct huma_shared_options *options)
     rc = options->memory != NULL ? create_in_memory(shared, &plan) : create_file(shared, &plan);
     if (rc != 0) {
         hm_shareds_abandon(shared);
-        hm_said(rc == -ENOSPC || rc == -EFAULT ? ENOMEM : -rc, create,
-                plan.why != NULL ? plan.why : explain(rc, &plan));
+        if (plan.why != NULL)
+            hm_said(-rc, create, plan.why);
+        else
+            say_refusal(rc, &plan);
         return NULL;
     }
     errno = saved_errno;

@@ -259,6 +259,7 @@ hm_shareds_map(struct huma_shared *shared, const struct hm_shared_geom *geom, ui
                                     .align_bytes = (size_t)1 << geom->page_shift,
                                     .address = address,
                                     .is_read_only = shared->is_read_only };
+    uint64_t advised_off;
     int rc;
 
     if (how.align_bytes < HM_SHARED_CHUNK_BYTES)
@@ -268,9 +269,11 @@ hm_shareds_map(struct huma_shared *shared, const struct hm_shared_geom *geom, ui
     rc = hm_os_shared_map(shared->fd, &how, &shared->base);
     if (rc == 0)
         rc = hm_shareds_set_up(shared, geom);
+    /* Of files on a disk huge pages are to be had only where all of the mapping is advised. */
+    advised_off = shared->kind == HUMA_SHARED_FILE ? 0 : geom->data_off;
     if (rc == 0 && shared->is_thp)
-        (void)hm_os_advise(NULL, (uintptr_t)shared->base + geom->data_off,
-                           geom->end_off - geom->data_off, HM_ADVICE_HUGE);
+        (void)hm_os_advise(NULL, (uintptr_t)shared->base + advised_off, geom->end_off - advised_off,
+                           HM_ADVICE_HUGE);
     return rc;
 }
 

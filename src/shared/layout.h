@@ -21,9 +21,10 @@
  * Invariants  L1 A block word's generation grows each time the block is allocated or published.
  *             L2 A span word's grows each time the span is claimed, or adopted from who left it.
  *             L3 TAIL with the count k belongs to the span k before it, which is CLAIMING, LARGE or
- *             FREEING; if not all of a run are there, the last ones lack. L4 Only the process that a span names as its owner makes a free block of it
- *             a private one. L5 The words of the blocks of an OWNED, ORPHAN or LARGE span have
- *             memory, and what has memory there keeps it.
+ *             FREEING; if not all of a run are there, the last ones lack. L4 Only the process that
+ *             a span names as its owner makes a free block of it a private one. L5 The words of the
+ *             blocks of an OWNED, ORPHAN or LARGE span have memory, and what has memory there keeps
+ *             it.
  */
 #ifndef HM_SHARED_LAYOUT_H
 #define HM_SHARED_LAYOUT_H

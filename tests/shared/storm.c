@@ -5,9 +5,9 @@
  *             get along, with kills among them, shows only when they run.
  * Idea        Workers allocate, free, publish and take, put into a ring and get out of it, and
  *             lock, as fast as they can, through huma.h and with the kernel's own locks. One after
- *             the other is killed, or stopped for a while, and another one comes. Each block bears a mark that its holder has written: who finds
- *             another one has a block that somebody else was given, too. In the end nothing may be
- *             left.
+ *             the other is killed, or stopped for a while, and another one comes. Each block bears
+ *             a mark that its holder has written: who finds another one has a block that somebody
+ *             else was given, too. In the end nothing may be left.
  *
  * Usage       storm [SECONDS [WORKERS]]   default 10, 4
  */
