@@ -17,7 +17,7 @@
 #include "base/fmt.h"
 
 #define SHM_FOLDER "/dev/shm"
-#define PREFIX "/huma."
+#define PREFIX "/" HM_SHARED_FILE_PREFIX
 
 /* Longer ones find no room behind a folder's. */
 #define NAME_MAX_BYTES 200
@@ -52,9 +52,13 @@ struct search {
     char *place; /* [HM_SHARED_PATH_BYTES] */
     unsigned page_shift;
     unsigned mode;
-    bool (*visit)(struct search *search, const char *folder);
-    bool is_done;
     int rc;
+};
+
+struct walk {
+    bool (*visit)(void *arg, const char *folder);
+    void *arg;
+    bool is_done;
 };
 
 /* FOLDER/huma.NAME. Returns false if it is too long. */
@@ -93,13 +97,13 @@ unescape(char *text)
 static void
 visit_mount(void *arg, const char *line)
 {
-    struct search *search = arg;
+    struct walk *walk = arg;
     const char *begin = strchr(line, ' ');
     const char *end = begin != NULL ? strchr(begin + 1, ' ') : NULL;
     char folder[256];
     size_t len_bytes;
 
-    if (search->is_done || end == NULL || strncmp(end, " hugetlbfs ", 11) != 0)
+    if (walk->is_done || end == NULL || strncmp(end, " hugetlbfs ", 11) != 0)
         return;
     len_bytes = (size_t)(end - begin) - 1;
     if (len_bytes >= sizeof(folder))
@@ -107,27 +111,27 @@ visit_mount(void *arg, const char *line)
     memcpy(folder, begin + 1, len_bytes);
     folder[len_bytes] = '\0';
     unescape(folder);
-    search->is_done = search->visit(search, folder);
+    walk->is_done = walk->visit(walk->arg, folder);
 }
 
-static void
-search_hugetlbfs(struct search *search)
+void
+hm_shareds_visit_folders(unsigned kinds, bool (*visit)(void *arg, const char *folder), void *arg)
 {
-    (void)hm_os_read_lines("/proc/self/mounts", visit_mount, search);
-}
+    struct walk walk = { .visit = visit, .arg = arg };
 
-static void
-search_shm(struct search *search)
-{
-    if (!search->is_done)
-        search->is_done = search->visit(search, SHM_FOLDER);
+    if ((kinds & HM_FOLDERS_HUGETLBFS) != 0)
+        (void)hm_os_read_lines("/proc/self/mounts", visit_mount, &walk);
+    if ((kinds & HM_FOLDERS_SHM) != 0 && !walk.is_done)
+        (void)visit(arg, SHM_FOLDER);
 }
 
 /* --- locate ----------------------------------------------------------------------------------- */
 
 static bool
-is_there(struct search *search, const char *folder)
+is_there(void *arg, const char *folder)
 {
+    struct search *search = arg;
+
     if (!join(search->place, folder, search->name) || !hm_os_shared_exists(search->place))
         return false;
     search->rc = 0;
@@ -137,7 +141,7 @@ is_there(struct search *search, const char *folder)
 int
 hm_shareds_locate(const char *path, char out_place[HM_SHARED_PATH_BYTES])
 {
-    struct search search = { .name = path, .place = out_place, .visit = is_there, .rc = -ENOENT };
+    struct search search = { .name = path, .place = out_place, .rc = -ENOENT };
 
     if (!hm_shareds_is_name(path)) {
         struct hm_fmt out = hm_fmt_init(out_place, HM_SHARED_PATH_BYTES, -1);
@@ -145,8 +149,7 @@ hm_shareds_locate(const char *path, char out_place[HM_SHARED_PATH_BYTES])
         hm_fmt_str(&out, path);
         return 0;
     }
-    search_hugetlbfs(&search);
-    search_shm(&search);
+    hm_shareds_visit_folders(HM_FOLDERS_ALL, is_there, &search);
     return search.rc;
 }
 
@@ -154,8 +157,9 @@ hm_shareds_locate(const char *path, char out_place[HM_SHARED_PATH_BYTES])
 
 /* Returns true if one was made, with the descriptor in rc. */
 static bool
-make_in(struct search *search, const char *folder)
+make_in(void *arg, const char *folder)
 {
+    struct search *search = arg;
     struct hm_os_shared_file file;
     int fd;
 
@@ -195,26 +199,22 @@ make_at(const char *path, unsigned mode, char *out_place)
 int
 hm_shareds_make_file(const char *path, unsigned page_shift, unsigned mode, char *out_place)
 {
-    struct search search = { .name = path,
-                             .place = out_place,
-                             .page_shift = page_shift,
-                             .mode = mode,
-                             .visit = make_in,
-                             .rc = -ENOENT };
+    struct search search = {
+        .name = path, .place = out_place, .page_shift = page_shift, .mode = mode, .rc = -ENOENT
+    };
 
     if (!hm_shareds_is_name(path))
         return make_at(path, mode, out_place);
-    if (page_shift != 0)
-        search_hugetlbfs(&search);
-    else
-        search_shm(&search);
+    hm_shareds_visit_folders(page_shift != 0 ? HM_FOLDERS_HUGETLBFS : HM_FOLDERS_SHM, make_in,
+                             &search);
     return search.rc;
 }
 
 /* Whether it is there in another place than search->place. */
 static bool
-is_elsewhere(struct search *search, const char *folder)
+is_elsewhere(void *arg, const char *folder)
 {
+    struct search *search = arg;
     char other[HM_SHARED_PATH_BYTES];
 
     if (!join(other, folder, search->name) || strcmp(other, search->place) == 0
@@ -227,14 +227,12 @@ is_elsewhere(struct search *search, const char *folder)
 int
 hm_shareds_publish(int fd, const char *path, const char *place)
 {
-    struct search search
-        = { .name = path, .place = (char *)(uintptr_t)place, .visit = is_elsewhere };
+    struct search search = { .name = path, .place = (char *)(uintptr_t)place };
     int rc = hm_os_shared_link(fd, place);
 
     if (rc != 0 || !hm_shareds_is_name(path))
         return rc;
-    search_hugetlbfs(&search);
-    search_shm(&search);
+    hm_shareds_visit_folders(HM_FOLDERS_ALL, is_elsewhere, &search);
     if (search.rc != 0)
         (void)unlink(place);
     return search.rc;

@@ -3,7 +3,7 @@
 #include "api/shareds.h"
 
 #include <errno.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "api/said.h"
 #include "base/fmt.h"
@@ -288,7 +288,11 @@ hm_shareds_sit(struct huma_shared *shared)
     if (shared->lock_fd < 0)
         rc = shared->lock_fd;
     hm_lock_give(&hm_arenas.lock);
-    return rc == 0 ? hm_shared_attach(&shared->view) : rc;
+    if (rc == 0)
+        rc = hm_shared_attach(&shared->view);
+    if (rc == 0)
+        hm_store(&hm_shared_seat_of(&shared->view, shared->view.seat)->pid, (uint32_t)getpid());
+    return rc;
 }
 
 HM_EXPORT void

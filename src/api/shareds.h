@@ -106,6 +106,16 @@ void hm_shareds_after_fork(void);
 
 /* --- names (shared_names.c) ------------------------------------------------------------------- */
 
+/* What files of named arenas begin with. */
+#define HM_SHARED_FILE_PREFIX "huma."
+
+/* Call `visit` for each folder that named arenas may be in, until it returns true. */
+#define HM_FOLDERS_HUGETLBFS 1u
+#define HM_FOLDERS_SHM 2u
+#define HM_FOLDERS_ALL 3u
+void hm_shareds_visit_folders(unsigned kinds, bool (*visit)(void *arg, const char *folder),
+                              void *arg);
+
 /* Whether a path is a name, which is looked for where named arenas are. */
 bool hm_shareds_is_name(const char *path);
 
