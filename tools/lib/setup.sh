@@ -56,6 +56,7 @@ sqlite3 sqlite sqlite3 sqlite sqlite
 redis-server redis redis redis redis
 redis-tools redis redis redis redis
 python3 python3 python3 python python3
+python3-numpy python3-numpy python3-numpy python-numpy py3-numpy
 clang clang clang clang clang
 clang-format clang-tools-extra clang-tools clang clang-extra-tools
 clang-tidy clang-tools-extra clang-tools clang clang-extra-tools
