@@ -24,7 +24,7 @@ def read(fd, name):
     # The header is copied before anything in it is believed.
     head = os.pread(fd, 72, 0).ljust(72, b"\0")
     magic, version, *sizes, page, seats, roots, length, crc = struct.unpack("<8s8IQ20xI", head)
-    if (magic != b"HUAMSHM\0" or version != 1 or sizes != [4096, 21, 16, 6]
+    if (magic != b"HUMASHM\0" or version != 1 or sizes != [4096, 21, 16, 6]
             or not 0 < seats < 1024 or roots > 4096 or not 12 <= page <= 34
             or not 0 < length <= 1 << 43 or length % (1 << 21) or crc != crc32c(head[:68])):
         sys.exit("this is no shared arena, or one of another version")

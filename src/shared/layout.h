@@ -31,7 +31,7 @@
 
 #include "base/units.h"
 
-#define HM_SHARED_MAGIC 0x004d48534d415548u /* "HUMASHM" and a 0 in memory, little-endian */
+#define HM_SHARED_MAGIC 0x004d4853414d5548u /* "HUMASHM" and a 0 in memory, little-endian */
 #define HM_SHARED_VERSION 1u
 
 #define HM_SHARED_HEADER_BYTES 4096u
