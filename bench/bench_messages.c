@@ -70,6 +70,16 @@ must(int is_done, const char *what)
         bench_stop(1, "%s: %s %m", what, huma_last_error());
 }
 
+/* How much of what an arena has in memory is on huge pages, in percent. */
+static unsigned
+huge_percent(huma_shared *arena)
+{
+    struct huma_shared_state info = HUMA_SHARED_STATE_INIT;
+
+    must(huma_shared_info(arena, &info) == 0, "info");
+    return info.resident_bytes > 0 ? (unsigned)(info.huge_bytes * 100 / info.resident_bytes) : 0;
+}
+
 /* --- messages --------------------------------------------------------------------------------- */
 
 enum way { PIPE, WIDE_PIPE, SOCKET, RING, WAYS };
@@ -161,11 +171,19 @@ run_messages(enum way way, size_t size, size_t total_bytes)
 {
     struct lane lane = { .way = way };
     double begin_s;
+    char go = 0;
+    int gate[2];
+    int status;
     pid_t pid;
 
     open_lane(&lane, size);
-    begin_s = now_s();
+    must(pipe(gate) == 0, "pipe");
     pid = fork();
+    must(pid >= 0, "fork");
+    /* Each has a buffer of its own, and begins when the other is there. */
+    memset(lane.buf, 1, size);
+    must(pid == 0 ? write(gate[1], &go, 1) == 1 : read(gate[0], &go, 1) == 1, "gate");
+    begin_s = now_s();
     for (size_t done = 0; done < total_bytes; done += size) {
         if (pid == 0)
             (way == RING ? receive_by_ring : receive_by_fd)(&lane, size);
@@ -174,8 +192,10 @@ run_messages(enum way way, size_t size, size_t total_bytes)
     }
     if (pid == 0)
         _exit(0);
-    (void)waitpid(pid, NULL, 0);
+    must(waitpid(pid, &status, 0) == pid && status == 0, "the reader");
     begin_s = now_s() - begin_s;
+    (void)close(gate[0]);
+    (void)close(gate[1]);
     close_lane(&lane);
     return (double)total_bytes / begin_s;
 }
@@ -197,6 +217,7 @@ messages(unsigned round_count)
             for (unsigned i = 0; i < 2; i++)
                 values[i][way][round == 0 ? 0 : round - 1]
                     = run_messages((enum way)way, i == 0 ? MIB : 4 * KIB, 256 * MIB);
+    bench_say("# %u %% of the arena on huge pages", huge_percent(shared));
     bench_say("size\tcontender\tGB_per_s\tring_is");
     for (unsigned i = 0; i < 2; i++) {
         double ring = median(values[i][RING], round_count);
@@ -304,6 +325,8 @@ reading(unsigned round_count, const char *folder)
         values[4][at] = by_arena(NULL, name, blocks[1]);
         values[5][at] = by_arena(arenas[1], name, blocks[1]);
     }
+    bench_say("# on huge pages: %u %% of the arena in a file, %u %% of the one with a name",
+              huge_percent(arenas[0]), huge_percent(arenas[1]));
     bench_say("contender\tms\tread_takes");
     for (unsigned i = 0; i < 6; i++) {
         double value = median(values[i], round_count);
