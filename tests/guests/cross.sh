@@ -10,6 +10,8 @@
 
 guest_arch=$1
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# Single steps take a millisecond each.
+boot_limit_s=${BOOT_LIMIT_S:-900}
 
 case $guest_arch in
 arm64) triplet=aarch64-linux-gnu qemu=qemu-system-aarch64 qemu_package=qemu-system-arm ;;
@@ -28,7 +30,7 @@ cross_build() {
     cd "$cross_dir"
     unset CC CXX NM OBJDUMP READELF AWK MAKEFLAGS MFLAGS
     [ -e Makefile ] || "$source_dir/configure" --host="$triplet" --enable-werror \
-        --with-criterion=yes CFLAGS='-O2 -g0' CRITERION_LIBS=-lc \
+        --with-criterion=yes --with-numa=no CFLAGS='-O2 -g0' CRITERION_LIBS=-lc \
         CRITERION_CFLAGS="-I$source_dir/tests/support/standin"
     make -j"$(nproc)" check-cross
 }
@@ -49,7 +51,8 @@ make_initrd() {
     mkdir -p "$root"/{bin,proc,sys,dev,tmp,lib,huma/unit}
     cp "$busybox" "$root/bin/busybox"
     cp "$guests_dir/checks.sh" "$cross_dir/.libs/libhuma_preload.so" "$root/huma"
-    for file in support/smoke live/pool live/pool_fork; do
+    for file in support/smoke live/pool live/pool_fork shared/images shared/apart shared/storm \
+        shared/forks fuzz/hostile; do
         cp "$cross_dir/tests/$file" "$root/huma"
     done
     find "$cross_dir/tests/unit" -type f -name 'test_*' ! -name '*.*' -exec cp {} "$root/huma/unit" \;

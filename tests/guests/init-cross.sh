@@ -63,6 +63,16 @@ smaller() {
 }
 [ ! -e $sizes-512kB/enabled ] || check "mthp of 512 KiB" smaller
 
+# Shared arenas: processes that are killed, come and go, or find what is none; then one instruction
+# at a time, where a page is what the stage is made for.
+check "shared storm" storm 10
+check "shared forks" forks
+check "shared hostile" hostile 100 1 30
+if [ "$want_page_kib" = 4 ]; then
+    check "shared images" images 10
+    check "shared apart" apart 250
+fi
+
 # All orders of the steps of two threads, one after the other: minutes here, and the same anywhere.
 rm /huma/unit/test_remote_orders
 shown() {

@@ -9,6 +9,8 @@
  *             back to what they were as far as they can, and the child goes on. Both believe in
  *             what they have then: it must not be the same block, and when both have died, what is
  *             published and what cells name must agree (stage.h).
+ *
+ * Usage       apart [EVERY]   only so many-th instruction before a change, where steps are slow
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +32,7 @@ static long trial_count;
 static long changes[CHANGES_MAX]; /* numbers of instructions */
 static unsigned change_count;
 static long look_count;
+static long every = 1;
 
 /* --- trials ----------------------------------------------------------------------------------- */
 
@@ -113,7 +116,8 @@ try_meeting(const struct meeting *meeting, const void *nothing)
         if (next < changes[i] - window)
             next = changes[i] - window;
         for (; next <= changes[i]; next++)
-            try_stop(meeting, nothing, next);
+            if ((changes[i] - next) % every == 0)
+                try_stop(meeting, nothing, next);
     }
 }
 
@@ -139,10 +143,14 @@ prepare(void)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
     const void *nothing = prepare();
 
+    if (argc > 1)
+        every = strtol(argv[1], NULL, 10);
+    if (every <= 0)
+        return 99;
     for (size_t i = 0; i < meeting_count; i++) {
         long before = trial_count;
         long faults_before = fault_count;

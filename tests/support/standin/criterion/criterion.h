@@ -112,6 +112,7 @@ standin_fail(bool is_fatal, const char *file, int line, const char *what, const 
 #define cr_expect_not_null(a, ...) STANDIN_OP(false, a, !=, NULL, __VA_ARGS__)
 #define cr_expect_str_eq(a, b, ...) STANDIN_OP(false, strcmp(a, b), ==, 0, __VA_ARGS__)
 #define cr_expect_str_neq(a, b, ...) STANDIN_OP(false, strcmp(a, b), !=, 0, __VA_ARGS__)
+#define cr_expect_arr_eq(a, b, n, ...) STANDIN_OP(false, memcmp(a, b, n), ==, 0, __VA_ARGS__)
 
 #define cr_skip(...)                                                                               \
     (printf("# " __VA_ARGS__), printf("\n"), fflush(stdout), _exit(STANDIN_SKIPPED))
