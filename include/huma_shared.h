@@ -37,24 +37,26 @@ typedef struct huma_shared huma_shared;
 /* What initial_bytes asks for is mapped as well, not only allocated: no page faults there. */
 #define HUMA_SHARED_PREFAULT ((uint64_t)2)
 
-/* Only this process, and children that it forks, can write, which the kernel sees to; all others
- * attach for reading. Of a memfd only: neither path nor memory. */
+/* Only this process, and children that it forks, can write, which the kernel sees to (Linux 5.1);
+ * all others attach for reading. No memory goes back before the arena's end. Of a memfd only:
+ * neither path nor memory. */
 #define HUMA_SHARED_ONE_WRITER ((uint64_t)4)
 
 /* Bits of the flags of huma_shared_attach, _open, _receive, _send and _attach_memory. */
 
 /* The memory is mapped for reading. Only huma_shared_at, _offset, _root (of names that are there),
- * _peek, _read, _usable_size, _info, _verify and _detach are of use then. */
+ * _peek, _read, _usable_size, _info, _verify, _fd, _send and _detach are of use then. */
 #define HUMA_SHARED_READ_ONLY ((uint64_t)8)
 
-/* Accept what belongs to another user than this one and root. */
+/* Of huma_shared_open: accept a file of another user than this one and root. What comes as a
+ * descriptor is accepted anyway. */
 #define HUMA_SHARED_ANY_OWNER ((uint64_t)16)
 
 /* Begin with HUMA_SHARED_OPTIONS_INIT and set limit_bytes; all else may be 0 or NULL. */
 struct huma_shared_options {
     /* sizeof(struct huma_shared_options) */
     size_t struct_size;
-    /* Shown in /proc/PID/maps and reports. Default: "arena". */
+    /* Shown in /proc/PID/maps, of a memfd. Default: "arena". */
     const char *name;
     /* Where other processes find it. NULL: only by its descriptor, in a file in memory (memfd),
      * which is gone with the last process that has it. A name, without '/': in memory, until it is
@@ -64,7 +66,8 @@ struct huma_shared_options {
      * at once; transparent huge pages and others as the arena grows. A file's pages are those of
      * its file system. Default: "hugetlb,thp,4k". */
     const char *backing;
-    /* NUMA nodes, as for arenas; they hold for all processes. Default: the kernel's. */
+    /* NUMA nodes, as for arenas; they hold for all processes, but not of a file on a disk.
+     * Default: the kernel's. */
     const char *nodes;
     /* What the arena may grow to, in whole 2 MiB. With memory: 0, as much as fits. */
     size_t limit_bytes;
@@ -74,17 +77,19 @@ struct huma_shared_options {
      * fails. Large blocks count until they are published. 0: no limit. */
     size_t process_bytes;
     /* The caller's memory, shared and writable (mmap, shmat), at a multiple of the page size,
-     * which shall hold all of the arena, and outlive it. With a `path`, it names a file that the
-     * processes tell by who is alive: each has to name the same, and be able to write to it; it is
-     * made if it is not there. Without: for forked children only. Default: none. */
+     * which shall hold all of the arena, and outlive it. With a `path`, it names a file by whose
+     * locks the processes tell who is alive: all name the same, each arena has one of its own, and
+     * each process can write to it; it is made, with mode 0600, if it is not there. Without: for
+     * forked children only. Default: none. */
     void *memory;
     /* ... and its length. */
     size_t memory_bytes;
-    /* How many processes may be attached at a time, up to 1023. Default: 64. */
+    /* How many processes may be attached at a time, but for those that only read, up to 1023.
+     * Default: 64. */
     unsigned process_count;
     /* How many roots there may be, up to 4096. Default: 64. */
     unsigned root_count;
-    /* Permissions of the file, as of chmod. Default: 0600. */
+    /* Permissions of the file, as of chmod; 0600 are part of them. Default: 0600. */
     unsigned mode;
     /* 0 */
     unsigned reserved;
@@ -99,8 +104,9 @@ struct huma_shared_options {
     }
 
 /* Create an arena; this process is attached. Nobody finds it before it is complete. Returns NULL
- * and errno: EINVAL, ENOMEM, EEXIST (there is one of this path), EMFILE, EADDRNOTAVAIL, ENOSYS
- * (`nodes`, and the kernel cannot be asked for them), or what open(2) sets. */
+ * and errno: EINVAL, ENOMEM, EEXIST (there is one of this path, or in this memory), EMFILE,
+ * EADDRNOTAVAIL, ENOSYS (`nodes`, and the kernel cannot be asked for them), EUSERS (`memory`: the
+ * file is another arena's), EOPNOTSUPP (the file system lacks O_TMPFILE), or what open(2) sets. */
 huma_shared *huma_shared_create(const struct huma_shared_options *options);
 
 /* --- attach ----------------------------------------------------------------------------------- */
@@ -109,8 +115,8 @@ huma_shared *huma_shared_create(const struct huma_shared_options *options);
  * with a sentence (huma_last_error) and do no harm. What the kernel cannot prevent afterwards is
  * told by huma_shared_info: `risks`.
  *   flags  HUMA_SHARED_READ_ONLY, HUMA_SHARED_ANY_OWNER
- * Return NULL and errno: EINVAL (it is no arena), EACCES, EUSERS (process_count are attached),
- * EADDRNOTAVAIL, ENOMEM, EMFILE, and as told below. */
+ * Return NULL and errno: EINVAL (it is no arena), EACCES, EPERM (its creator alone writes), EUSERS
+ * (process_count are attached), EADDRNOTAVAIL, ENOMEM, EMFILE, and as told below. */
 
 /* By its descriptor, inherited or received; it is not needed any more afterwards. A memfd must be
  * sealed against being cut short, as huma_shared_create does. */
@@ -197,11 +203,12 @@ int huma_shared_publish(huma_shared *shared, uint64_t cell, uint64_t block);
 
 /* Take the block out of a cell; it is private to this process then. If this process dies at any
  * moment of it, the block is in the cell, or freed as all that this process had. Returns its
- * offset; or 0 and errno: ENOENT (the cell is empty, or somebody is taking the block), EINVAL. */
+ * offset; or 0 and errno: ENOENT (the cell is empty, or none, or somebody is taking the block),
+ * EINVAL. */
 uint64_t huma_shared_take(huma_shared *shared, uint64_t cell);
 
 /* The block that a cell holds now, which stays there; others may take and free it at any time.
- * Returns its offset; or 0 and errno: ENOENT, EINVAL. */
+ * Returns its offset; or 0 and errno: ENOENT (the cell is empty, or none), EINVAL. */
 uint64_t huma_shared_peek(huma_shared *shared, uint64_t cell);
 
 /* Allocate a block of zeros into a cell that holds 0: it is there whole, or not at all. Returns its
@@ -235,10 +242,11 @@ int huma_shared_ring_destroy(huma_shared *shared, uint64_t ring);
 /* --- locks ------------------------------------------------------------------------------------ */
 
 /* Lock what programs keep in an arena, by a word of 8 bytes in a block, which was set to 0 before.
- * It is held by the process, for all of its threads; a forked child does not hold its parent's.
+ * It is held by the process: another of its threads waits for it, and may unlock it; a forked child
+ * does not hold its parent's.
  *   timeout_ms  as for rings
  * Returns 0; 1 (it is locked, and who held it last has died: what it guards may be half done); or
- * -1 and errno: EAGAIN, ETIMEDOUT, EINVAL. That a holder has died is noticed within 0.1 s. */
+ * -1 and errno: EAGAIN, ETIMEDOUT, EINVAL. Who waits notices within 0.1 s that its holder died. */
 int huma_shared_lock(huma_shared *shared, uint64_t word, int timeout_ms);
 
 /* Unlock. Returns 0, or -1 and errno: EPERM (this process does not hold it), EINVAL. */
@@ -249,7 +257,8 @@ int huma_shared_unlock(huma_shared *shared, uint64_t word);
 /* Free what processes that are dead had to themselves. Returns how many there were, or -1. */
 int huma_shared_recover(huma_shared *shared);
 
-/* Give the memory of 2 MiB pieces without a block back to the system. Returns its length. */
+/* Give the memory of 2 MiB pieces without a block back to the system. Returns its length; 0 if none
+ * can go back. */
 size_t huma_shared_trim(huma_shared *shared);
 
 /* Values of huma_shared_state.kind. */
@@ -274,7 +283,7 @@ struct huma_shared_state {
     uint64_t page_bytes;     /* of the file: of a hugetlb pool, or of base pages */
     uint64_t resident_bytes; /* mapped in this process, as the kernel says */
     uint64_t huge_bytes;     /* ... on huge pages */
-    uint64_t process_count;  /* attached and alive */
+    uint64_t process_count;  /* attached and alive; without those that only read */
     uint64_t dead_count;     /* attached and dead: nobody has recovered them yet */
     unsigned kind;           /* HUMA_SHARED_MEMFD, _FILE, _MEMORY */
     unsigned risks;          /* HUMA_SHARED_MAY_* */
