@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# manual.sh - the pages of the arena API say what include/huma.h says, and their programs run.
+# manual.sh - the pages of the arena API say what include/huma.h and include/huma_shared.h say, and
+# their programs run.
 #
-#   Each function of the header is in the SYNOPSIS of one page, declared as there; each page names
+#   Each function of the headers is in the SYNOPSIS of one page, declared as there; each page names
 #   all members and constants of what it is about; each page has a program in EXAMPLES, and each
 #   program compiles without a warning, runs, and exits with 0.
 set -eu
@@ -24,7 +25,8 @@ pages=$(grep -l '^\.In huma\.h' "$srcdir"/man/*.3)
 
 squeeze() { tr -s '[:space:]' ' ' | sed 's/ *\([(),;*]\) */\1/g; s/ *;/;/g; s/^ //; s/ $//'; }
 
-# What the header declares to a compiler that knows no attributes; bodies are left out.
+# What the headers declare to a compiler that knows no attributes; bodies are left out. The first
+# includes the second.
 ${CC:-cc} -E -P -U__GNUC__ -U__OPTIMIZE__ -I"$srcdir/include" "$header" |
     sed 's/\b_Bool\b/bool/g' >"$tmp/plain.h"
 "${AWK:-awk}" '/^\{/ { print ";"; inside = 1 }
@@ -65,7 +67,7 @@ sort "$tmp"/*.told >"$tmp/told"
 while read -r name; do
     in_header=$(grep -E "[ *]$name\(" "$tmp/header" || true)
     in_pages=$(grep -E "[ *]$name\(" "$tmp/told" || true)
-    [ -n "$in_header" ] || bad "include/huma.h: no declaration of $name was found"
+    [ -n "$in_header" ] || bad "include: no declaration of $name was found"
     [ "$in_header" = "$in_pages" ] ||
         bad "$name: the header has '$in_header', the pages have '${in_pages:-nothing}'"
 done <"$tmp/names"
@@ -79,11 +81,11 @@ done
 told() {
     grep -qE "^\.It $2 $3\$" "$srcdir/man/$1.3" || bad "man/$1.3: no entry '.It $2 $3'"
 }
-for struct in huma_arena_options:arena_create huma_info:arena_info huma_shared_options:shared_create \
-    huma_shared_state:shared; do
+for struct in huma_arena_options:arena_create huma_info:arena_info \
+    huma_shared_options:shared_create huma_shared_state:shared; do
     members=$(tr '\n' ' ' <"$tmp/plain.h" | grep -o "struct ${struct%:*} {[^}]*}" |
         grep -o '[a-z_]*;' | tr -d ';')
-    [ -n "$members" ] || bad "include/huma.h: no member of ${struct%:*} was found"
+    [ -n "$members" ] || bad "include: no member of ${struct%:*} was found"
     for member in $members; do
         told "huma_${struct#*:}" Va "$member"
     done
@@ -96,7 +98,9 @@ for name in $(sed -nE 's/^#define (HUMA_(ARENA|CUTOFF|DUMP)_[A-Z_]+) .*/\1/p' "$
     esac
 done
 
-for name in $(sed -nE 's/^#define (HUMA_SHARED_[A-Z_]+) .*/\1/p' "$srcdir/include/huma_shared.h"); do
+names=$(sed -nE 's/^#define (HUMA_SHARED_[A-Z_]+) .*/\1/p' "$srcdir/include/huma_shared.h")
+[ -n "$names" ] || bad "include/huma_shared.h: no constant was found"
+for name in $names; do
     case $name in
     HUMA_SHARED_MAY_*) told huma_shared Dv "$name" ;;
     *_INIT | HUMA_SHARED_MEMFD | HUMA_SHARED_FILE | HUMA_SHARED_MEMORY)

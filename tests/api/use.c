@@ -4,6 +4,33 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What huma_shared.h has, which huma.h includes. */
+static int
+share(void)
+{
+    struct huma_shared_options options = HUMA_SHARED_OPTIONS_INIT;
+    struct huma_shared_state state = HUMA_SHARED_STATE_INIT;
+    huma_shared *shared;
+    uint64_t cell;
+    uint64_t block;
+
+    options.limit_bytes = (size_t)2 << 20;
+    options.backing = "4k";
+    shared = huma_shared_create(&options);
+    cell = huma_shared_root(shared, "use");
+    block = huma_shared_alloc_to(shared, cell, 100);
+    if (block == 0 || huma_shared_info(shared, &state) != 0) {
+        fprintf(stderr, "%s\n", huma_last_error());
+        return -1;
+    }
+    strcpy(huma_shared_at(shared, block), "shared");
+    if (state.kind != HUMA_SHARED_MEMFD || huma_shared_take(shared, cell) != block)
+        return -1;
+    puts(huma_shared_at(shared, block));
+    huma_shared_detach(shared);
+    return 0;
+}
+
 int
 main(void)
 {
@@ -34,5 +61,5 @@ main(void)
     huma_arena_free(arena, text);
     puts(block);
     huma_arena_destroy(arena);
-    return 0;
+    return share() == 0 ? 0 : 5;
 }

@@ -147,6 +147,25 @@ resources()
 #endif
 }
 
+/* What huma_shared.h has, which huma.h includes. */
+static void
+shared_arenas()
+{
+    struct huma_shared_options options = HUMA_SHARED_OPTIONS_INIT;
+    struct huma_shared_state state = HUMA_SHARED_STATE_INIT;
+    huma_shared *shared;
+    std::uint64_t block;
+
+    options.limit_bytes = static_cast<std::size_t>(2) << 20;
+    options.backing = "4k";
+    shared = huma_shared_create(&options);
+    block = huma_shared_alloc_to(shared, huma_shared_root(shared, "use"), 100);
+    CHECK(block != 0 && huma_shared_offset(shared, huma_shared_at(shared, block)) == block);
+    CHECK(huma_shared_info(shared, &state) == 0 && state.kind == HUMA_SHARED_MEMFD);
+    CHECK((state.risks & HUMA_SHARED_MAY_BE_CUT) == 0 && state.published_bytes >= 100);
+    huma_shared_detach(shared);
+}
+
 int
 main()
 {
@@ -154,5 +173,6 @@ main()
     owners();
     exceptions();
     resources();
+    shared_arenas();
     return failures;
 }
