@@ -14,7 +14,10 @@
  * is damaged, and what only the dead one could reach is freed by the next process that runs short,
  * or by huma_shared_recover. Each process has the arena at another address, so that blocks are
  * named by their offset in it. A block is private to the process that allocated it until it is
- * published in a cell, from where any process may take it. */
+ * published in a cell, from where any process may take it.
+ *
+ * Where there is just nothing to be had (ENOENT, EAGAIN, ETIMEDOUT of cells, rings and locks), errno
+ * tells all, and no sentence is left. */
 #ifndef HUMA_SHARED_H
 #define HUMA_SHARED_H
 

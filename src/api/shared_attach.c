@@ -152,10 +152,9 @@ huma_shared_attach(int fd, uint64_t flags)
     return shared;
 }
 
-HM_EXPORT int
-huma_shared_fd(huma_shared *shared)
+static int
+fd_of(huma_shared *shared, const char *call)
 {
-    static const char call[] = "huma_shared_fd()";
     const struct huma_shared *found = hm_shareds_find(shared, call);
 
     if (found == NULL)
@@ -169,11 +168,17 @@ huma_shared_fd(huma_shared *shared)
 }
 
 HM_EXPORT int
+huma_shared_fd(huma_shared *shared)
+{
+    return fd_of(shared, "huma_shared_fd()");
+}
+
+HM_EXPORT int
 huma_shared_send(huma_shared *shared, int socket, uint64_t flags)
 {
     static const char call[] = "huma_shared_send()";
     int saved_errno = errno;
-    int fd = huma_shared_fd(shared);
+    int fd = fd_of(shared, call);
     int rc;
 
     if (fd < 0 || !has_flags(flags, HUMA_SHARED_READ_ONLY, call))

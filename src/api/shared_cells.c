@@ -57,6 +57,17 @@ huma_shared_publish(huma_shared *shared, uint64_t cell, uint64_t block)
     return -1;
 }
 
+/* Why there is no block. */
+static void
+say_empty(const struct huma_shared *shared, uint64_t cell, const char *call)
+{
+    if (hm_shared_find_cell(&shared->view, cell) != NULL)
+        errno = ENOENT;
+    else
+        hm_said(EINVAL, call,
+                "there is no cell at the offset; pass a root's, or 8 bytes in a block");
+}
+
 HM_EXPORT uint64_t
 huma_shared_take(huma_shared *shared, uint64_t cell)
 {
@@ -68,21 +79,22 @@ huma_shared_take(huma_shared *shared, uint64_t cell)
         return 0;
     block = hm_shared_take(&found->view, cell);
     if (block == 0)
-        errno = ENOENT;
+        say_empty(found, cell, call);
     return block;
 }
 
 HM_EXPORT uint64_t
 huma_shared_peek(huma_shared *shared, uint64_t cell)
 {
-    const struct huma_shared *found = hm_shareds_find(shared, "huma_shared_peek()");
+    static const char call[] = "huma_shared_peek()";
+    const struct huma_shared *found = hm_shareds_find(shared, call);
     uint64_t block;
 
     if (found == NULL)
         return 0;
     block = hm_shared_peek(&found->view, cell);
     if (block == 0)
-        errno = ENOENT;
+        say_empty(found, cell, call);
     return block;
 }
 

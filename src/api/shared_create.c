@@ -416,8 +416,11 @@ explain(int rc, const struct plan *plan)
                          "limit_bytes; see /proc/meminfo, nr_hugepages in "
                          "/sys/kernel/mm/hugepages, and memory.max of the control group";
     case -EEXIST:
-        return "there is an arena of this path already; attach it with huma_shared_open or "
-               "huma_shared_attach_memory, or huma_shared_remove it";
+        if (plan->options.memory != NULL)
+            return "there is an arena in this memory already, or one is being made; attach it with "
+                   "huma_shared_attach_memory, or set its first page to 0";
+        return "there is an arena of this path already; attach it with huma_shared_open, or "
+               "huma_shared_remove it";
     case -EADDRNOTAVAIL:
         return "no address is free in this process that others could have as well; leave out "
                "HUMA_SHARED_SAME_ADDRESS";
