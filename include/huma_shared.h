@@ -16,8 +16,9 @@
  * named by their offset in it. A block is private to the process that allocated it until it is
  * published in a cell, from where any process may take it.
  *
- * Where there is just nothing to be had (ENOENT, EAGAIN, ETIMEDOUT of cells, rings and locks), errno
- * tells all, and no sentence is left. */
+ * Where there is just nothing to be had (ENOENT, EAGAIN, ETIMEDOUT of cells, rings and locks),
+ * errno tells all, and no sentence is left. A signal handler that interrupts one of these functions
+ * must not fork: parent and child would both go on with it. */
 #ifndef HUMA_SHARED_H
 #define HUMA_SHARED_H
 

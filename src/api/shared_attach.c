@@ -57,7 +57,12 @@ check_file(int fd, struct hm_os_shared_file *out_file, struct hm_shared_header *
 static int
 open_again(int fd, bool is_read_only)
 {
-    int again = hm_os_shared_reopen(fd, is_read_only);
+    int again;
+
+    /* Who was handed one for reading shall not have more by another way. */
+    if (!is_read_only && !hm_os_shared_is_writable(fd))
+        return -EACCES;
+    again = hm_os_shared_reopen(fd, is_read_only);
 
     if (again >= 0 || !is_read_only)
         return again;
@@ -82,9 +87,39 @@ explain(int rc, const struct hm_os_shared_file *file)
     case -EACCES:
         return "the file may not be opened for writing; see its permissions, or attach it with "
                "HUMA_SHARED_READ_ONLY";
+    case -ENOSPC:
+    case -ENOMEM:
+        return "there is no memory to map it, or for what its creator left out; see ulimit -v, and "
+               "memory.max of the control group";
     default:
-        return "it cannot be opened and mapped; see ulimit -v and ulimit -n";
+        return "it cannot be opened and mapped; see ulimit -n, and whether /proc is there";
     }
+}
+
+/* Whose files are trusted. */
+static bool
+is_owner_fine(const struct hm_os_shared_file *file, uint64_t flags)
+{
+    return (flags & HUMA_SHARED_ANY_OWNER) != 0 || file->owner == geteuid() || file->owner == 0;
+}
+
+/* Map it and take a seat. Returns 0 or a negative errno. */
+static int
+settle(struct huma_shared *shared, const struct hm_shared_geom *geom, uintptr_t address)
+{
+    int rc = hm_shareds_map(shared, geom, address);
+
+    if (rc == -EEXIST)
+        return -EADDRNOTAVAIL;
+    if (rc != 0)
+        return rc;
+    if (shared->is_read_only) {
+        hm_os_shared_hold_reader(shared->fd);
+        return 0;
+    }
+    /* What a stranger has not allocated could end who touches it. */
+    rc = hm_shareds_fill(shared, 0, geom->blocks_off);
+    return rc == 0 ? hm_shareds_sit(shared) : rc;
 }
 
 /* Attach the arena of a descriptor, which stays the caller's. Returns NULL, and everything said, if
@@ -103,6 +138,11 @@ attach(int fd, uint64_t flags, const char *call)
         hm_said(EINVAL, call, why);
         return NULL;
     }
+    if (!is_owner_fine(&file, flags)) {
+        hm_said(EACCES, call,
+                "the file is another user's; pass HUMA_SHARED_ANY_OWNER if you trust that one");
+        return NULL;
+    }
     shared = hm_shareds_begin(call);
     if (shared == NULL)
         return NULL;
@@ -110,13 +150,7 @@ attach(int fd, uint64_t flags, const char *call)
     shared->kind = file.is_named ? HUMA_SHARED_FILE : HUMA_SHARED_MEMFD;
     shared->is_thp = file.page_bytes < HM_SHARED_CHUNK_BYTES && hm_os_shared_may_be_huge();
     shared->fd = open_again(fd, shared->is_read_only);
-    rc = shared->fd >= 0 ? hm_shareds_map(shared, &geom, header.address) : shared->fd;
-    if (rc == -EEXIST)
-        rc = -EADDRNOTAVAIL;
-    if (rc == 0 && shared->is_read_only)
-        hm_os_shared_hold_reader(shared->fd);
-    else if (rc == 0)
-        rc = hm_shareds_sit(shared);
+    rc = shared->fd >= 0 ? settle(shared, &geom, header.address) : shared->fd;
     if (rc == 0)
         return hm_shareds_finish(shared);
     hm_shareds_abandon(shared);
@@ -226,20 +260,10 @@ huma_shared_receive(int socket, uint64_t flags)
 
 /* --- by a name or path ------------------------------------------------------------------------ */
 
-/* Whose files are trusted. */
-static bool
-is_owner_fine(int fd, uint64_t flags)
-{
-    struct hm_os_shared_file file;
-
-    return (flags & HUMA_SHARED_ANY_OWNER) != 0 || hm_os_shared_stat(fd, &file) != 0
-           || file.owner == geteuid() || file.owner == 0;
-}
-
 /* Open the file of a name or path. Returns a descriptor, or -1 and everything said.
  *   out_place  [HM_SHARED_PATH_BYTES] where it is */
 static int
-find_file(const char *path, uint64_t flags, const char *call, char *out_place)
+find_file(const char *path, bool is_read_only, const char *call, char *out_place)
 {
     const char *fault = path != NULL ? hm_shareds_path_fault(path) : "the path is NULL; pass one";
     int rc;
@@ -250,15 +274,9 @@ find_file(const char *path, uint64_t flags, const char *call, char *out_place)
     }
     rc = hm_shareds_locate(path, out_place);
     if (rc == 0)
-        rc = hm_os_shared_open(out_place, (flags & HUMA_SHARED_READ_ONLY) != 0);
-    if (rc >= 0 && is_owner_fine(rc, flags))
+        rc = hm_os_shared_open(out_place, is_read_only);
+    if (rc >= 0)
         return rc;
-    if (rc >= 0) {
-        hm_os_close(rc);
-        hm_said(EACCES, call,
-                "the file is another user's; pass HUMA_SHARED_ANY_OWNER if you trust that one");
-        return -1;
-    }
     hm_said(-rc, call,
             rc == -ENOENT   ? "there is no arena of this name or path"
             : rc == -EISDIR ? "the path is a folder's"
@@ -291,7 +309,7 @@ huma_shared_open(const char *path, uint64_t flags)
 
     if (!has_flags(flags, FLAGS_KNOWN, call))
         return NULL;
-    fd = find_file(path, flags, call, place);
+    fd = find_file(path, (flags & HUMA_SHARED_READ_ONLY) != 0, call, place);
     if (fd < 0)
         return NULL;
     shared = attach_named(fd, flags, call);
@@ -309,7 +327,7 @@ huma_shared_remove(const char *path)
     struct hm_os_shared_file file;
     struct hm_shared_header header;
     int saved_errno = errno;
-    int fd = find_file(path, HUMA_SHARED_ANY_OWNER, call, place);
+    int fd = find_file(path, false, call, place);
     int error = 0;
 
     if (fd < 0)

@@ -338,10 +338,7 @@ open_locks(struct huma_shared *shared, const struct plan *plan)
 
     shared->fd = path != NULL ? hm_os_shared_open_lock(path)
                               : hm_os_shared_create("locks", 0, plan->options.mode);
-    if (shared->fd < 0)
-        return shared->fd;
-    shared->lock_fd = hm_os_shared_reopen(shared->fd, false);
-    return shared->lock_fd >= 0 ? 0 : shared->lock_fd;
+    return shared->fd >= 0 ? hm_shareds_open_lock(shared) : shared->fd;
 }
 
 static int

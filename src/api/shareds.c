@@ -10,6 +10,9 @@
 
 struct hm_shareds hm_shareds;
 
+/* Of a control group, left for what the kernel and other threads need meanwhile. */
+#define ROOM_SPARE_BYTES (512 * HM_KIB)
+
 /* --- finding ---------------------------------------------------------------------------------- */
 
 /* Where the kernel does not know such memory. */
@@ -81,6 +84,18 @@ collapse(const struct huma_shared *shared, uint64_t off, uint64_t len_bytes)
     (void)hm_os_advise(NULL, addr, len_bytes, HM_ADVICE_COLLAPSE);
 }
 
+/* Whether the control group has room for so much: near its limit the kernel would end processes,
+ * and not refuse. Asking opens files, which filters of system calls that came later may forbid. */
+static bool
+has_room(uint64_t len_bytes)
+{
+    struct hm_room room;
+
+    return hm_shareds.filters == HM_FILTERS_OPEN || hm_os_filters(NULL) != hm_shareds.filters
+           || hm_os_room(NULL, &room) != 0 || room.limit_bytes == 0
+           || room.left_bytes >= len_bytes + ROOM_SPARE_BYTES;
+}
+
 /* On a file of larger pages, those that the range touches. */
 int
 hm_shareds_fill(const struct huma_shared *shared, uint64_t off, uint64_t len_bytes)
@@ -91,7 +106,9 @@ hm_shareds_fill(const struct huma_shared *shared, uint64_t off, uint64_t len_byt
     int saved_errno = errno;
     int rc;
 
-    if (shared->kind == HUMA_SHARED_MEMORY) {
+    if (page_bytes < HM_SHARED_CHUNK_BYTES && !has_room(to_off - from_off)) {
+        rc = -ENOMEM;
+    } else if (shared->kind == HUMA_SHARED_MEMORY) {
         rc = hm_os_populate(NULL, (uintptr_t)shared->base + from_off, to_off - from_off);
     } else {
         if (shared->is_thp && off >= shared->view.geom.data_off)
@@ -155,6 +172,7 @@ start(void)
     hm_shareds.mark = hm_os_shared_mark();
     if (hm_shareds.mark == NULL)
         hm_shareds.mark = &no_mark;
+    hm_shareds.filters = hm_os_filters(NULL);
     hm_shareds.is_started = true;
 }
 
@@ -172,7 +190,8 @@ obtain(void)
         shared = hm_meta_alloc(&hm_arenas.meta, sizeof(*shared), HM_CACHE_LINE_BYTES);
     if (shared != NULL) {
         *shared = (struct huma_shared){ .fd = -1, .lock_fd = -1 };
-        hm_list_init(&shared->link);
+        /* From now on a child that is forked meanwhile closes what it must not have. */
+        hm_list_add_last(&hm_shareds.live, &shared->link);
     }
     hm_lock_give(&hm_arenas.lock);
     return shared;
@@ -229,10 +248,7 @@ hm_shareds_abandon(struct huma_shared *shared)
 huma_shared *
 hm_shareds_finish(struct huma_shared *shared)
 {
-    hm_lock_take(&hm_arenas.lock);
-    hm_list_add_last(&hm_shareds.live, &shared->link);
     hm_store(&shared->is_open, true);
-    hm_lock_give(&hm_arenas.lock);
     return shared;
 }
 
@@ -277,8 +293,10 @@ hm_shareds_map(struct huma_shared *shared, const struct hm_shared_geom *geom, ui
     return rc;
 }
 
+/* Under the lock that is held over fork(): a child must know of it, or it would hold what is locked
+ * by it. */
 int
-hm_shareds_sit(struct huma_shared *shared)
+hm_shareds_open_lock(struct huma_shared *shared)
 {
     int rc = 0;
 
@@ -288,6 +306,14 @@ hm_shareds_sit(struct huma_shared *shared)
     if (shared->lock_fd < 0)
         rc = shared->lock_fd;
     hm_lock_give(&hm_arenas.lock);
+    return rc;
+}
+
+int
+hm_shareds_sit(struct huma_shared *shared)
+{
+    int rc = hm_shareds_open_lock(shared);
+
     if (rc == 0)
         rc = hm_shared_attach(&shared->view);
     if (rc == 0)

@@ -29,14 +29,15 @@ struct huma_shared {
     bool is_read_only;
     void *base;
     uint32_t *ring_next;
-    struct hm_list link; /* in hm_shareds.live */
+    struct hm_list link; /* in hm_shareds.live, also while it is not open yet */
     struct huma_shared *idle_next;
 };
 
 struct hm_shareds {
     struct hm_list live;
     bool is_started;
-    unsigned *mark; /* 0 in a child that has no seats yet; const but for that */
+    unsigned *mark;          /* 0 in a child that has no seats yet; const but for that */
+    enum hm_filters filters; /* of system calls, at the start */
     struct huma_shared *idle;
 };
 
@@ -97,6 +98,9 @@ int hm_shareds_map(struct huma_shared *shared, const struct hm_shared_geom *geom
 
 /* Have memory allocated in a range of an arena that is mapped. Returns 0 or a negative errno. */
 int hm_shareds_fill(const struct huma_shared *shared, uint64_t off, uint64_t len_bytes);
+
+/* Open the file anew for this process's lock, if it is not. Returns 0 or a negative errno. */
+int hm_shareds_open_lock(struct huma_shared *shared);
 
 /* Take a seat, which a forked child does not have. Returns 0 or a negative errno. */
 int hm_shareds_sit(struct huma_shared *shared);

@@ -130,6 +130,14 @@ hm_os_shared_reopen(int fd, bool is_read_only)
     return hm_os_shared_open(path, is_read_only);
 }
 
+bool
+hm_os_shared_is_writable(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && (flags & O_ACCMODE) == O_RDWR;
+}
+
 int
 hm_os_shared_seal_writes(int fd)
 {

@@ -43,6 +43,9 @@ int hm_os_shared_open_lock(const char *path);
  * Returns a descriptor that is closed on exec, or a negative errno. */
 int hm_os_shared_reopen(int fd, bool is_read_only);
 
+/* Whether a descriptor may be written to. */
+bool hm_os_shared_is_writable(int fd);
+
 /* Forbid all but the mappings that there are to write to it (Linux 5.1). Returns 0 or a negative
  * errno. */
 int hm_os_shared_seal_writes(int fd);
