@@ -49,11 +49,11 @@ typedef struct huma_shared huma_shared;
 /* Bits of the flags of huma_shared_attach, _open, _receive, _send and _attach_memory. */
 
 /* The memory is mapped for reading. Only huma_shared_at, _offset, _root (of names that are there),
- * _peek, _read, _usable_size, _info, _verify, _fd, _send and _detach are of use then. */
+ * _peek, _read, _usable_size, _info, _verify, _sync, _fd, _send and _detach are of use then; others
+ * fail with EROFS. */
 #define HUMA_SHARED_READ_ONLY ((uint64_t)8)
 
-/* Of huma_shared_open: accept a file of another user than this one and root. What comes as a
- * descriptor is accepted anyway. */
+/* Accept a file of another user than this one and root. */
 #define HUMA_SHARED_ANY_OWNER ((uint64_t)16)
 
 /* Begin with HUMA_SHARED_OPTIONS_INIT and set limit_bytes; all else may be 0 or NULL. */
@@ -207,12 +207,13 @@ int huma_shared_publish(huma_shared *shared, uint64_t cell, uint64_t block);
 
 /* Take the block out of a cell; it is private to this process then. If this process dies at any
  * moment of it, the block is in the cell, or freed as all that this process had. Returns its
- * offset; or 0 and errno: ENOENT (the cell is empty, or none, or somebody is taking the block),
+ * offset; or 0 and errno: ENOENT (the cell is empty, or somebody is taking the block),
  * EINVAL. */
 uint64_t huma_shared_take(huma_shared *shared, uint64_t cell);
 
 /* The block that a cell holds now, which stays there; others may take and free it at any time.
- * Returns its offset; or 0 and errno: ENOENT (the cell is empty, or none), EINVAL. */
+ * Returns its offset; or 0 and errno: ENOENT (the cell is empty, or somebody is taking the block),
+ * EINVAL. */
 uint64_t huma_shared_peek(huma_shared *shared, uint64_t cell);
 
 /* Allocate a block of zeros into a cell that holds 0: it is there whole, or not at all. Returns its
@@ -249,8 +250,9 @@ int huma_shared_ring_destroy(huma_shared *shared, uint64_t ring);
  * It is held by the process: another of its threads waits for it, and may unlock it; a forked child
  * does not hold its parent's.
  *   timeout_ms  as for rings
- * Returns 0; 1 (it is locked, and who held it last has died: what it guards may be half done); or
- * -1 and errno: EAGAIN, ETIMEDOUT, EINVAL. Who waits notices within 0.1 s that its holder died. */
+ * Returns 0; 1 (it is locked, and who held it last has died or detached: what it guards may be half
+ * done); or -1 and errno: EAGAIN, ETIMEDOUT, EINVAL. Who waits notices within 0.1 s that its holder
+ * died. */
 int huma_shared_lock(huma_shared *shared, uint64_t word, int timeout_ms);
 
 /* Unlock. Returns 0, or -1 and errno: EPERM (this process does not hold it), EINVAL. */

@@ -41,7 +41,7 @@ check_file(int fd, struct hm_os_shared_file *out_file, struct hm_shared_header *
     const char *fault;
 
     if (hm_os_shared_stat(fd, out_file) != 0)
-        return "the descriptor is no file's; pass what huma_shared_fd returned";
+        return "it is no file";
     if (hm_os_shared_read(fd, out_header, sizeof(*out_header)) != 0)
         return "the file is shorter than any arena, or cannot be read";
     fault = check_length(out_file, out_header, out_geom);
@@ -76,6 +76,8 @@ explain(int rc, const struct hm_os_shared_file *file)
     switch (rc) {
     case -EUSERS:
         return "all of its process_count are attached; detach one, or create it with more";
+    case -ENOENT:
+        return "the arena was removed at this moment";
     case -EADDRNOTAVAIL:
         return "something else is at the address that all of its processes have it at; attach it "
                "earlier, or create it without HUMA_SHARED_SAME_ADDRESS";
@@ -103,6 +105,16 @@ is_owner_fine(const struct hm_os_shared_file *file, uint64_t flags)
     return (flags & HUMA_SHARED_ANY_OWNER) != 0 || file->owner == geteuid() || file->owner == 0;
 }
 
+static bool
+has_seats(const struct hm_shared *view)
+{
+    bool has_one = false;
+
+    for (unsigned seat = 1; seat <= view->geom.seat_count && !has_one; seat++)
+        has_one = (hm_load(&hm_shared_seat_of(view, seat)->state) & HM_SEAT_TAKEN) != 0;
+    return has_one;
+}
+
 /* Map it and take a seat. Returns 0 or a negative errno. */
 static int
 settle(struct huma_shared *shared, const struct hm_shared_geom *geom, uintptr_t address)
@@ -119,7 +131,10 @@ settle(struct huma_shared *shared, const struct hm_shared_geom *geom, uintptr_t 
     }
     /* What a stranger has not allocated could end who touches it. */
     rc = hm_shareds_fill(shared, 0, geom->blocks_off);
-    return rc == 0 ? hm_shareds_sit(shared) : rc;
+    if (rc == 0)
+        rc = hm_shareds_sit(shared);
+    /* All are held, and nobody has one: the arena is being removed. */
+    return rc == -EUSERS && !has_seats(&shared->view) ? -ENOENT : rc;
 }
 
 /* Attach the arena of a descriptor, which stays the caller's. Returns NULL, and everything said, if
@@ -148,7 +163,7 @@ attach(int fd, uint64_t flags, const char *call)
         return NULL;
     shared->is_read_only = (flags & HUMA_SHARED_READ_ONLY) != 0;
     shared->kind = file.is_named ? HUMA_SHARED_FILE : HUMA_SHARED_MEMFD;
-    shared->is_thp = file.page_bytes < HM_SHARED_CHUNK_BYTES && hm_os_shared_may_be_huge();
+    shared->is_thp = (header.flags & HM_SHARED_THP) != 0 && hm_os_shared_may_be_huge();
     shared->fd = open_again(fd, shared->is_read_only);
     rc = shared->fd >= 0 ? settle(shared, &geom, header.address) : shared->fd;
     if (rc == 0)
@@ -247,6 +262,8 @@ huma_shared_receive(int socket, uint64_t flags)
     if (fd < 0) {
         hm_said(-fd, call,
                 fd == -ECONNRESET ? "the other side has closed the socket"
+                : fd == -EMFILE   ? "there are too many open files for it, and it is lost; see "
+                                    "ulimit -n"
                 : fd == -EBADMSG  ? "what came is no arena; send it with huma_shared_send"
                                   : "nothing could be received; pass a UNIX socket");
         return NULL;
@@ -274,7 +291,7 @@ find_file(const char *path, bool is_read_only, const char *call, char *out_place
     }
     rc = hm_shareds_locate(path, out_place);
     if (rc == 0)
-        rc = hm_os_shared_open(out_place, is_read_only);
+        rc = hm_os_shared_open(out_place, is_read_only, !hm_shareds_is_name(path));
     if (rc >= 0)
         return rc;
     hm_said(-rc, call,
@@ -339,9 +356,13 @@ huma_shared_remove(const char *path)
     } else if (!hm_os_shared_hold_all(fd, HM_SHARED_SEATS_MAX)) {
         hm_said(EBUSY, call, "a process has the arena; end it, or have it detach");
         error = EBUSY;
-    } else if (unlink(place) != 0) {
-        error = errno;
-        hm_said(error, call, "its file cannot be removed; see the permissions of the folder");
+    } else {
+        error = -hm_os_shared_unlink(fd, place);
+        if (error != 0)
+            hm_said(error, call,
+                    error == ENOENT
+                        ? "it was removed at this moment"
+                        : "its file cannot be removed; see the permissions of the folder");
     }
     hm_os_close(fd);
     errno = error != 0 ? error : saved_errno;
@@ -378,7 +399,7 @@ attach_memory(struct huma_shared *shared, const struct hm_shared_header *header,
     rc = hm_shareds_set_up(shared, geom);
     if (rc != 0 || shared->is_read_only)
         return rc;
-    shared->fd = hm_os_shared_open(path, false);
+    shared->fd = hm_os_shared_open(path, false, true);
     return shared->fd >= 0 ? hm_shareds_sit(shared) : shared->fd;
 }
 

@@ -44,6 +44,12 @@ alloc(huma_shared *handle, size_t align_bytes, size_t size, const char *call)
     return block;
 }
 
+uint64_t
+hm_shareds_alloc(huma_shared *handle, size_t align_bytes, size_t size, const char *call)
+{
+    return alloc(handle, align_bytes, size, call);
+}
+
 HM_EXPORT uint64_t
 huma_shared_alloc(huma_shared *shared, size_t size)
 {

@@ -9,6 +9,8 @@
 #include "api/said.h"
 #include "api/shareds.h"
 
+#define ALIGN_MIN_BYTES 16
+
 /* --- cells ------------------------------------------------------------------------------------ */
 
 HM_EXPORT uint64_t
@@ -39,10 +41,9 @@ huma_shared_root(huma_shared *shared, const char *name)
     return cell;
 }
 
-HM_EXPORT int
-huma_shared_publish(huma_shared *shared, uint64_t cell, uint64_t block)
+int
+hm_shareds_publish_block(huma_shared *shared, uint64_t cell, uint64_t block, const char *call)
 {
-    static const char call[] = "huma_shared_publish()";
     struct huma_shared *found = hm_shareds_enter(shared, call);
     int rc;
 
@@ -55,6 +56,12 @@ huma_shared_publish(huma_shared *shared, uint64_t cell, uint64_t block)
             rc == -EEXIST ? "the cell holds a block; take that before, or use another cell"
                           : "there is no block of this process at the offset, or no cell");
     return -1;
+}
+
+HM_EXPORT int
+huma_shared_publish(huma_shared *shared, uint64_t cell, uint64_t block)
+{
+    return hm_shareds_publish_block(shared, cell, block, "huma_shared_publish()");
 }
 
 /* Why there is no block. */
@@ -101,10 +108,23 @@ huma_shared_peek(huma_shared *shared, uint64_t cell)
 HM_EXPORT uint64_t
 huma_shared_alloc_to(huma_shared *shared, uint64_t cell, size_t size)
 {
-    uint64_t block = huma_shared_calloc(shared, 1, size);
+    static const char call[] = "huma_shared_alloc_to()";
+    const struct huma_shared *found = hm_shareds_enter(shared, call);
+    uint64_t block;
     int error;
 
-    if (block == 0 || huma_shared_publish(shared, cell, block) == 0)
+    if (found == NULL)
+        return 0;
+    /* Also where there is no memory. */
+    if (hm_shared_peek(&found->view, cell) != 0) {
+        hm_said(EEXIST, call, "the cell holds a block; take that before, or use another cell");
+        return 0;
+    }
+    block = hm_shareds_alloc(shared, ALIGN_MIN_BYTES, size, call);
+    if (block == 0)
+        return 0;
+    memset((char *)found->base + block, 0, size);
+    if (hm_shareds_publish_block(shared, cell, block, call) == 0)
         return block;
     error = errno;
     (void)huma_shared_free(shared, block);
@@ -128,7 +148,7 @@ huma_shared_ring_create(huma_shared *shared, size_t slot_count)
         hm_said(EINVAL, call, "slot_count is 0, or more than 2^20; pass how many blocks it holds");
         return 0;
     }
-    ring = huma_shared_aligned_alloc(shared, HM_CACHE_LINE_BYTES, size_bytes);
+    ring = hm_shareds_alloc(shared, HM_CACHE_LINE_BYTES, size_bytes, call);
     if (ring != 0)
         hm_shared_ring_init(&found->view, ring, slot_count);
     return ring;

@@ -11,126 +11,17 @@
 #include <errno.h>
 #include <string.h>
 
-#include "api/nodes.h"
 #include "api/said.h"
+#include "api/shared_plan.h"
 #include "api/shareds.h"
 
 static const char create[] = "huma_shared_create()";
-
-#define SEATS_DEFAULT 64
-#define ROOTS_DEFAULT 64
-#define MODE_DEFAULT 0600
-
-#define FLAGS_KNOWN (HUMA_SHARED_SAME_ADDRESS | HUMA_SHARED_PREFAULT | HUMA_SHARED_ONE_WRITER)
-
-/* What an arena shall be like, as it is tried with one backing after the other. */
-struct plan {
-    struct huma_shared_options options; /* with the defaults for 0 */
-    struct hm_chain chain;
-    struct hm_conf conf; /* of the nodes */
-    const char *why;     /* what is wrong, for people, if it is not told by an errno */
-    unsigned pool_shift; /* of the last pool that lacked pages; 0: none did */
-    uint64_t pool_pages; /* ... and how many were wanted */
-};
-
-/* --- options ---------------------------------------------------------------------------------- */
-
-static const char *
-check_memory(const struct huma_shared_options *options)
-{
-    if (options->memory == NULL)
-        return options->memory_bytes == 0 ? NULL : "memory_bytes without memory; set both or none";
-    if ((uintptr_t)options->memory % hm_page_bytes(&hm_arenas.geom) != 0)
-        return "memory is not at a multiple of the page size; pass what mmap or shmat returned";
-    if (options->backing != NULL || options->nodes != NULL || options->mode != 0
-        || (options->flags & HUMA_SHARED_ONE_WRITER) != 0)
-        return "memory with backing, nodes, mode or HUMA_SHARED_ONE_WRITER, which are for memory "
-               "of "
-               "huma's; leave them out";
-    return NULL;
-}
-
-static const char *
-check_path(const struct huma_shared_options *options)
-{
-    const char *fault = NULL;
-
-    if (options->path != NULL)
-        fault = hm_shareds_path_fault(options->path);
-    if (fault != NULL)
-        return fault;
-    if (options->path != NULL && options->memory != NULL && hm_shareds_is_name(options->path))
-        return "with memory, path is a file's that the processes lock; pass one with '/'";
-    if (options->path != NULL && (options->flags & HUMA_SHARED_ONE_WRITER) != 0)
-        return "HUMA_SHARED_ONE_WRITER with a path: such files cannot be sealed; leave one out";
-    return NULL;
-}
-
-static const char *
-check_sizes(const struct huma_shared_options *options)
-{
-    if ((options->limit_bytes == 0 && options->memory == NULL)
-        || options->limit_bytes > HM_SHARED_DATA_MAX_BYTES)
-        return "limit_bytes is 0, or more than 8 TiB; set it to what the arena may grow to";
-    if (options->limit_bytes != 0 && options->initial_bytes > options->limit_bytes)
-        return "initial_bytes is more than limit_bytes; set it to as much at most";
-    if (options->process_count > HM_SHARED_SEATS_MAX)
-        return "process_count is more than 1023; set it to as many at most";
-    if (options->root_count > HM_SHARED_ROOTS_MAX)
-        return "root_count is more than 4096; set it to as many at most";
-    return NULL;
-}
-
-static const char *
-check(const struct huma_shared_options *options)
-{
-    const char *fault;
-
-    if (options->struct_size != sizeof(*options))
-        return "struct_size is wrong; begin with HUMA_SHARED_OPTIONS_INIT";
-    if ((options->flags & ~FLAGS_KNOWN) != 0 || options->reserved != 0)
-        return "flags has bits that this version does not know, or reserved is not 0; pass "
-               "HUMA_SHARED_SAME_ADDRESS, _PREFAULT or _ONE_WRITER, and 0";
-    if ((options->mode & ~0777u) != 0 || (options->mode != 0 && (options->mode & 0600) != 0600))
-        return "mode is none of a file that its owner reads and writes; set it to 0600, 0660, ...";
-    fault = check_sizes(options);
-    if (fault == NULL)
-        fault = check_path(options);
-    return fault != NULL ? fault : check_memory(options);
-}
-
-/* Returns 0 or a negative errno, and plan->why. */
-static int
-make_plan(const struct huma_shared_options *options, struct plan *plan)
-{
-    if (options == NULL)
-        plan->why = "options is NULL; pass them with limit_bytes set";
-    else
-        plan->why = check(options);
-    if (plan->why != NULL)
-        return -EINVAL;
-    plan->options = *options;
-    if (!hm_chain_parse(options->backing != NULL ? options->backing : "hugetlb,thp,4k",
-                        &plan->chain)) {
-        plan->why = "the backing is not accepted; a comma-separated list of hugetlb, hugetlb:SIZE, "
-                    "thp and 4k is";
-        return -EINVAL;
-    }
-    if (options->process_count == 0)
-        plan->options.process_count = SEATS_DEFAULT;
-    if (options->root_count == 0)
-        plan->options.root_count = ROOTS_DEFAULT;
-    if (options->mode == 0)
-        plan->options.mode = MODE_DEFAULT;
-    plan->conf.numa = HM_NUMA_OFF;
-    return options->nodes != NULL ? hm_nodes_read(options->nodes, &plan->conf, &plan->why) : 0;
-}
 
 /* --- where the memory comes from -------------------------------------------------------------- */
 
 /* Before any of it is there: it holds for all processes. */
 static int
-place(const struct huma_shared *shared, const struct plan *plan)
+place(const struct huma_shared *shared, const struct hm_plan *plan)
 {
     enum hm_policy policy = HM_POLICY_BIND;
 
@@ -180,7 +71,7 @@ map(struct huma_shared *shared, const struct hm_shared_geom *geom, struct hm_sha
 }
 
 static int
-fill_first(struct huma_shared *shared, const struct plan *plan, bool is_pool)
+fill_first(struct huma_shared *shared, const struct hm_plan *plan, bool is_pool)
 {
     uint64_t initial_bytes = plan->options.initial_bytes;
     const struct hm_shared_geom *geom = &shared->view.geom;
@@ -196,9 +87,9 @@ fill_first(struct huma_shared *shared, const struct plan *plan, bool is_pool)
     return rc;
 }
 
-/* The header is written, and its first word last; then this process has a seat. */
-static int
-complete(struct huma_shared *shared, struct hm_shared_header *header)
+/* The header is written, its first word last. */
+static void
+complete(const struct huma_shared *shared, struct hm_shared_header *header)
 {
     uint64_t magic = header->magic;
 
@@ -206,11 +97,10 @@ complete(struct huma_shared *shared, struct hm_shared_header *header)
     header->magic = 0;
     memcpy(shared->base, header, sizeof(*header));
     __atomic_store_n((uint64_t *)shared->base, magic, __ATOMIC_RELEASE);
-    return hm_shareds_sit(shared);
 }
 
 static void
-init_header(struct hm_shared_header *out_header, const struct plan *plan, uint64_t data_bytes,
+init_header(struct hm_shared_header *out_header, const struct hm_plan *plan, uint64_t data_bytes,
             unsigned page_shift)
 {
     hm_shared_header_init(out_header, data_bytes, plan->options.process_count,
@@ -222,7 +112,8 @@ init_header(struct hm_shared_header *out_header, const struct plan *plan, uint64
 
 /* Open a file of pages of a size, or as its folder has them. Returns 0 or a negative errno. */
 static int
-open_file(struct huma_shared *shared, const struct plan *plan, unsigned page_shift, char *out_place)
+open_file(struct huma_shared *shared, const struct hm_plan *plan, unsigned page_shift,
+          char *out_place)
 {
     const struct huma_shared_options *options = &plan->options;
 
@@ -236,7 +127,7 @@ open_file(struct huma_shared *shared, const struct plan *plan, unsigned page_shi
 }
 
 static int
-fill_file(struct huma_shared *shared, struct plan *plan)
+fill_file(struct huma_shared *shared, struct hm_plan *plan)
 {
     struct hm_os_shared_file file;
     struct hm_shared_header header;
@@ -252,6 +143,7 @@ fill_file(struct huma_shared *shared, struct plan *plan)
         plan->pool_shift = header.page_shift;
         plan->pool_pages = geom.end_off >> header.page_shift;
     }
+    header.flags = shared->is_thp ? HM_SHARED_THP : 0;
     rc = hm_os_shared_set_length(shared->fd, geom.end_off);
     if (rc == 0 && shared->kind == HUMA_SHARED_MEMFD)
         rc = hm_os_shared_seal_length(shared->fd);
@@ -261,8 +153,10 @@ fill_file(struct huma_shared *shared, struct plan *plan)
         rc = place(shared, plan);
     if (rc == 0)
         rc = fill_first(shared, plan, file.page_bytes > hm_page_bytes(&hm_arenas.geom));
-    if (rc == 0)
-        rc = complete(shared, &header);
+    if (rc == 0) {
+        complete(shared, &header);
+        rc = hm_shareds_sit(shared);
+    }
     if (rc == 0 && (plan->options.flags & HUMA_SHARED_ONE_WRITER) != 0)
         rc = hm_os_shared_seal_writes(shared->fd);
     return rc;
@@ -270,11 +164,13 @@ fill_file(struct huma_shared *shared, struct plan *plan)
 
 /* Try one backing of the list. Returns 0 or a negative errno; then nothing is left of it. */
 static int
-try_backing(struct huma_shared *shared, struct plan *plan, unsigned page_shift, bool is_thp)
+try_backing(struct huma_shared *shared, struct hm_plan *plan, unsigned page_shift, bool is_thp)
 {
     char place[HM_SHARED_PATH_BYTES];
-    int rc = open_file(shared, plan, page_shift, place);
+    int rc;
 
+    plan->why = NULL;
+    rc = open_file(shared, plan, page_shift, place);
     shared->is_thp = is_thp;
     if (rc == 0)
         rc = fill_file(shared, plan);
@@ -287,11 +183,13 @@ try_backing(struct huma_shared *shared, struct plan *plan, unsigned page_shift, 
 
 /* The first backing of the list that can be had. Returns 0 or the last one's negative errno. */
 static int
-try_chain(struct huma_shared *shared, struct plan *plan)
+try_chain(struct huma_shared *shared, struct hm_plan *plan)
 {
     const struct hm_chain *chain = &plan->chain;
     int rc = -ENOMEM;
 
+    plan->why = "transparent huge pages are switched off, or there are none; see enabled and "
+                "shmem_enabled in /sys/kernel/mm/transparent_hugepage, or add 4k to the backing";
     /* A path's folder decides. */
     if (plan->options.path != NULL && !hm_shareds_is_name(plan->options.path))
         return try_backing(shared, plan, 0, hm_os_shared_may_be_huge());
@@ -317,7 +215,7 @@ try_chain(struct huma_shared *shared, struct plan *plan)
 }
 
 static int
-create_file(struct huma_shared *shared, struct plan *plan)
+create_file(struct huma_shared *shared, struct hm_plan *plan)
 {
     char place[HM_SHARED_PATH_BYTES];
 
@@ -332,7 +230,7 @@ create_file(struct huma_shared *shared, struct plan *plan)
 
 /* The file that the processes lock. */
 static int
-open_locks(struct huma_shared *shared, const struct plan *plan)
+open_locks(struct huma_shared *shared, const struct hm_plan *plan)
 {
     const char *path = plan->options.path;
 
@@ -341,15 +239,22 @@ open_locks(struct huma_shared *shared, const struct plan *plan)
     return shared->fd >= 0 ? hm_shareds_open_lock(shared) : shared->fd;
 }
 
+static bool
+has_arena(const void *memory)
+{
+    uint64_t magic;
+
+    return hm_os_shared_copy(&magic, memory, sizeof(magic)) == 0 && magic == HM_SHARED_MAGIC;
+}
+
 static int
-fill_memory(struct huma_shared *shared, struct plan *plan)
+fill_memory(struct huma_shared *shared, struct hm_plan *plan)
 {
     const struct huma_shared_options *options = &plan->options;
     struct hm_shared_header header;
     struct hm_shared_geom geom;
     uint64_t data_bytes = hm_shared_data_bytes(options->memory_bytes, options->process_count,
                                                options->root_count, hm_arenas.geom.page_shift);
-    uint64_t old_magic;
     int rc;
 
     if (options->limit_bytes != 0 && options->limit_bytes < data_bytes)
@@ -366,101 +271,44 @@ fill_memory(struct huma_shared *shared, struct plan *plan)
         plan->why = "memory is not at a multiple of 2 MiB, as HUMA_SHARED_SAME_ADDRESS needs it";
         return -EINVAL;
     }
-    rc = hm_os_shared_copy(&old_magic, shared->base, sizeof(old_magic));
-    if (rc == 0 && old_magic == HM_SHARED_MAGIC)
-        rc = -EEXIST;
-    if (rc == 0)
-        rc = hm_shareds_set_up(shared, &geom);
+    rc = has_arena(shared->base) ? -EEXIST : hm_shareds_set_up(shared, &geom);
     if (rc == 0)
         rc = hm_os_populate(NULL, (uintptr_t)shared->base, hm_align_up(geom.blocks_off, 4096));
     if (rc != 0)
         return rc;
     memset(shared->base, 0, geom.blocks_off);
     rc = fill_first(shared, plan, false);
-    return rc == 0 ? complete(shared, &header) : rc;
+    if (rc == 0)
+        complete(shared, &header);
+    return rc;
 }
 
 static int
-create_in_memory(struct huma_shared *shared, struct plan *plan)
+create_in_memory(struct huma_shared *shared, struct hm_plan *plan)
 {
     int rc;
 
     shared->kind = HUMA_SHARED_MEMORY;
     shared->base = plan->options.memory;
     rc = open_locks(shared, plan);
-    /* Who else creates one at this moment has it. */
-    if (rc == 0 && !hm_os_shared_hold(shared->lock_fd, 0))
+    if (rc == 0 && has_arena(shared->base))
         rc = -EEXIST;
+    /* Who creates one at this moment has them, or another arena's processes do. */
+    if (rc == 0 && !hm_os_shared_hold_all(shared->lock_fd, HM_SHARED_SEATS_MAX))
+        rc = -EUSERS;
     if (rc != 0)
         return rc;
     rc = fill_memory(shared, plan);
-    hm_os_shared_let_go(shared->lock_fd, 0);
-    return rc;
+    hm_os_shared_let_go_all(shared->lock_fd, HM_SHARED_SEATS_MAX);
+    return rc == 0 ? hm_shareds_sit(shared) : rc;
 }
 
-/* --- create ----------------------------------------------------------------------------------- */
-
-static const char *
-explain(int rc, const struct plan *plan)
-{
-    bool is_disk = plan->options.path != NULL && !hm_shareds_is_name(plan->options.path);
-
-    switch (rc) {
-    case -ENOSPC:
-    case -ENOMEM:
-        return is_disk ? "there is no room on the file system for initial_bytes; see df"
-                       : "there is no memory of any backing for initial_bytes, or of a pool for "
-                         "limit_bytes; see /proc/meminfo, nr_hugepages in "
-                         "/sys/kernel/mm/hugepages, and memory.max of the control group";
-    case -EEXIST:
-        if (plan->options.memory != NULL)
-            return "there is an arena in this memory already, or one is being made; attach it with "
-                   "huma_shared_attach_memory, or set its first page to 0";
-        return "there is an arena of this path already; attach it with huma_shared_open, or "
-               "huma_shared_remove it";
-    case -EADDRNOTAVAIL:
-        return "no address is free in this process that others could have as well; leave out "
-               "HUMA_SHARED_SAME_ADDRESS";
-    case -EMFILE:
-    case -ENFILE:
-        return "there are too many open files; see ulimit -n and fs.file-max";
-    case -EOPNOTSUPP:
-    case -EISDIR:
-        return "the file system lacks files without a name (O_TMPFILE) or fallocate; use one that "
-               "has them, such as ext4, xfs or tmpfs";
-    case -EFAULT:
-        return "memory cannot be written to, or the kernel has none for it";
-    case -EUSERS:
-        return "another arena's processes lock the same file; pass another path";
-    default:
-        return is_disk ? "no such file can be made; see the path and its permissions"
-                       : "the kernel makes no such file in memory; see memfd_create(2)";
-    }
-}
-
-/* With what the pool lacks, where that was the last that was tried. */
-static void
-say_refusal(int rc, const struct plan *plan)
-{
-    char why[HM_SAID_BYTES];
-    struct hm_fmt out = hm_fmt_init(why, sizeof(why), -1);
-    const struct hm_chain *chain = &plan->chain;
-
-    if ((rc == -ENOSPC || rc == -ENOMEM) && plan->pool_shift != 0
-        && chain->kind[chain->kind_count - 1] == HM_BACKING_HUGETLB) {
-        hm_fmt_str(&out, "the pool has too few pages for limit_bytes and a sixteenth");
-        if (hm_said_pages(&hm_os_real, plan->pool_shift, plan->pool_pages, &out)) {
-            hm_said(ENOMEM, create, why);
-            return;
-        }
-    }
-    hm_said(rc == -ENOSPC || rc == -EFAULT ? ENOMEM : -rc, create, explain(rc, plan));
-}
+/* --- create ---------------------------------------------------------------------------------- */
 
 HM_EXPORT huma_shared *
 huma_shared_create(const struct huma_shared_options *options)
 {
-    struct plan plan = { .why = NULL };
+    struct hm_plan plan = { .why = NULL };
     struct huma_shared *shared;
     int saved_errno = errno;
     int rc;
@@ -469,7 +317,7 @@ huma_shared_create(const struct huma_shared_options *options)
         hm_said(ENOMEM, create, "there is no memory for another arena; see ulimit -v");
         return NULL;
     }
-    rc = make_plan(options, &plan);
+    rc = hm_plan_make(options, &plan);
     if (rc != 0) {
         hm_said(-rc, create, plan.why);
         return NULL;
@@ -480,10 +328,7 @@ huma_shared_create(const struct huma_shared_options *options)
     rc = options->memory != NULL ? create_in_memory(shared, &plan) : create_file(shared, &plan);
     if (rc != 0) {
         hm_shareds_abandon(shared);
-        if (plan.why != NULL)
-            hm_said(-rc, create, plan.why);
-        else
-            say_refusal(rc, &plan);
+        hm_plan_say(rc, &plan, create);
         return NULL;
     }
     errno = saved_errno;

@@ -233,8 +233,12 @@ release(struct huma_shared *shared)
     hm_lock_take(&hm_arenas.lock);
     hm_list_del(&shared->link);
     hm_store(&shared->is_open, false);
-    shared->idle_next = hm_shareds.idle;
-    hm_shareds.idle = shared;
+    shared->idle_next = NULL;
+    if (hm_shareds.idle == NULL)
+        hm_shareds.idle = shared;
+    else
+        hm_shareds.idle_last->idle_next = shared;
+    hm_shareds.idle_last = shared;
     hm_lock_give(&hm_arenas.lock);
 }
 

@@ -4,7 +4,8 @@
  * Problem     A process has an arena mapped, knows where it is, and is one of those that use it; a
  *             forked child has the mapping, but is another process.
  * Idea        A struct per arena that this process has attached, which is never unmapped, so that a
- *             handle that is no more is known. In a forked child the parent's lock is closed, and
+ *             handle that is no more is known, until the struct is used again. In a forked child
+ *             the parent's lock is closed, and
  *             the first call takes a seat of its own. A child that came without fork handlers
  *             (clone) is known by a word that the kernel sets to 0 for it.
  * Locking     hm_arenas.lock for the lists; the view has its own.
@@ -36,9 +37,10 @@ struct huma_shared {
 struct hm_shareds {
     struct hm_list live;
     bool is_started;
-    unsigned *mark;          /* 0 in a child that has no seats yet; const but for that */
-    enum hm_filters filters; /* of system calls, at the start */
-    struct huma_shared *idle;
+    unsigned *mark;           /* 0 in a child that has no seats yet; const but for that */
+    enum hm_filters filters;  /* of system calls, at the start */
+    struct huma_shared *idle; /* structs of no arena, the one that waited longest first */
+    struct huma_shared *idle_last;
 };
 
 extern struct hm_shareds hm_shareds HM_HIDDEN;
@@ -79,6 +81,11 @@ hm_shareds_enter(const huma_shared *handle, const char *call)
         return hm_shareds_enter_slow(shared, call);
     return shared;
 }
+
+/* Allocate and publish as huma_shared_aligned_alloc and huma_shared_publish do; `call` says why if
+ * that fails. */
+uint64_t hm_shareds_alloc(huma_shared *handle, size_t align_bytes, size_t size, const char *call);
+int hm_shareds_publish_block(huma_shared *shared, uint64_t cell, uint64_t block, const char *call);
 
 /* A struct for an arena that is about to be attached; NULL, and everything said, if there is no
  * memory. It is ended by finish or by abandon. */

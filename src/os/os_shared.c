@@ -42,7 +42,7 @@ hm_os_shared_create(const char *name, unsigned page_shift, unsigned mode)
     int fd;
     int rc;
 
-    hm_fmt_str(&out, "huma:");
+    hm_fmt_str(&out, HM_SHARED_MEMFD_PREFIX);
     hm_fmt_str(&out, name);
     if (page_shift != 0)
         flags |= MFD_HUGETLB | page_shift << MFD_HUGE_SHIFT;
@@ -105,10 +105,11 @@ hm_os_shared_exists(const char *path)
 }
 
 int
-hm_os_shared_open(const char *path, bool is_read_only)
+hm_os_shared_open(const char *path, bool is_read_only, bool may_be_link)
 {
     /* Neither wait for the other side of a pipe, nor make a terminal this process's. */
-    int fd = open(path, (is_read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = open(path, (is_read_only ? O_RDONLY : O_RDWR) | (may_be_link ? 0 : O_NOFOLLOW)
+                            | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
     return fd >= 0 ? fd : -errno;
 }
@@ -127,7 +128,20 @@ hm_os_shared_reopen(int fd, bool is_read_only)
     char path[32];
 
     name_fd(path, fd);
-    return hm_os_shared_open(path, is_read_only);
+    return hm_os_shared_open(path, is_read_only, true);
+}
+
+int
+hm_os_shared_unlink(int fd, const char *path)
+{
+    struct stat opened;
+    struct stat found;
+
+    if (fstat(fd, &opened) != 0 || lstat(path, &found) != 0)
+        return -errno;
+    if (opened.st_dev != found.st_dev || opened.st_ino != found.st_ino)
+        return -ENOENT;
+    return unlink(path) == 0 ? 0 : -errno;
 }
 
 bool
@@ -164,7 +178,6 @@ hm_os_shared_stat(int fd, struct hm_os_shared_file *out_file)
         .is_named = stat.st_nlink > 0,
         .is_sealed = (seals & F_SEAL_SHRINK) != 0,
         .is_write_sealed = (seals & (F_SEAL_FUTURE_WRITE | F_SEAL_WRITE)) != 0,
-        .is_disk = fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC,
     };
     /* A file system's wish for larger reads; its pages are base pages. */
     if (fs.f_type != HUGETLBFS_MAGIC)

@@ -15,8 +15,11 @@
 
 #include "os/os.h"
 
+/* What files that nobody can find are called. */
+#define HM_SHARED_MEMFD_PREFIX "huma:"
+
 /* Make a file that nobody can find, empty yet.
- *   name        shown in /proc/PID/maps, behind "huma:"
+ *   name        shown in /proc/PID/maps, behind the prefix
  *   page_shift  of hugetlb pages; 0: base pages, or transparent ones
  *   mode        who may open it by /proc
  * Returns a descriptor that is closed on exec, or a negative errno. */
@@ -33,8 +36,13 @@ int hm_os_shared_link(int fd, const char *path);
 
 bool hm_os_shared_exists(const char *path);
 
-/* Open a file that may be anybody's; nothing else than a file. */
-int hm_os_shared_open(const char *path, bool is_read_only);
+/* Open a file that may be anybody's; it does not matter if it is none.
+ *   may_be_link  follow a symbolic link */
+int hm_os_shared_open(const char *path, bool is_read_only, bool may_be_link);
+
+/* Remove the path of a file that is open, unless it leads to another by now. Returns 0 or a
+ * negative errno: ENOENT. */
+int hm_os_shared_unlink(int fd, const char *path);
 
 /* The same for a file that processes only lock; it is made if it is not there. */
 int hm_os_shared_open_lock(const char *path);
@@ -58,7 +66,6 @@ struct hm_os_shared_file {
     bool is_named;       /* it has a path */
     bool is_sealed;      /* nobody can shorten it */
     bool is_write_sealed;
-    bool is_disk; /* it is not in memory */
 };
 
 /* Returns 0, or a negative errno: EINVAL if it is no regular file. */
@@ -115,6 +122,7 @@ bool hm_os_shared_is_held(int fd, unsigned number);
 
 /* Lock all of them, 0 to `last`. Returns whether they were free. */
 bool hm_os_shared_hold_all(int fd, unsigned last);
+void hm_os_shared_let_go_all(int fd, unsigned last);
 
 /* Sleep until another process wakes those who sleep on a word, or it is not `seen` any more. */
 void hm_os_shared_sleep(const uint32_t *word, uint32_t seen, unsigned timeout_ms);
@@ -126,7 +134,7 @@ void hm_os_shared_wake(const uint32_t *word, int count);
 int hm_os_shared_send(int socket, int fd);
 
 /* Receive one, closed on exec. Returns it or a negative errno: EBADMSG if none was sent, ECONNRESET
- * if the socket was closed. */
+ * if the socket was closed, EMFILE. */
 int hm_os_shared_receive(int socket);
 
 #endif

@@ -68,16 +68,27 @@ hm_os_shared_hold_all(int fd, unsigned last)
 }
 
 void
+hm_os_shared_let_go_all(int fd, unsigned last)
+{
+    (void)lock(fd, 0, last + 1, F_UNLCK);
+}
+
+void
 hm_os_shared_sleep(const uint32_t *word, uint32_t seen, unsigned timeout_ms)
 {
     struct timespec timeout
         = { .tv_sec = timeout_ms / 1000, .tv_nsec = (long)(timeout_ms % 1000) * 1000000 };
+    int saved_errno = errno;
 
     (void)syscall(SYS_futex, word, FUTEX_WAIT, seen, &timeout, NULL, 0);
+    errno = saved_errno;
 }
 
 void
 hm_os_shared_wake(const uint32_t *word, int count)
 {
+    int saved_errno = errno;
+
     (void)syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+    errno = saved_errno;
 }

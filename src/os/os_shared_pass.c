@@ -91,5 +91,8 @@ hm_os_shared_receive(int socket)
     fd = take_fd(&message, memcmp(text, greeting, sizeof(text)) == 0);
     if (fd >= 0)
         return fd;
+    /* There was no room for it. */
+    if ((message.msg_flags & MSG_CTRUNC) != 0 && memcmp(text, greeting, sizeof(text)) == 0)
+        return -EMFILE;
     return got_bytes == 0 ? -ECONNRESET : -EBADMSG;
 }

@@ -160,7 +160,11 @@ hm_shared_peek(const struct hm_shared *view, uint64_t cell_off)
     uint64_t block_off = cell != NULL ? hm_cell_block(__atomic_load_n(cell, __ATOMIC_ACQUIRE)) : 0;
     struct hm_shared_place place;
 
-    return block_off != 0 && hm_shared_find(view, block_off, &place) ? block_off : 0;
+    /* bit 1: one that is private is being taken */
+    return block_off != 0 && hm_shared_find(view, block_off, &place)
+                   && (hm_load(place.word) & HM_BLOCK_PUBLISHED) != 0
+               ? block_off
+               : 0;
 }
 
 /* --- roots ------------------------------------------------------------------------------------ */

@@ -52,17 +52,19 @@ hm_shared_finish_free(struct hm_shared *view, uint32_t span, struct hm_shspan he
 
 /* --- alloc ------------------------------------------------------------------------------------ */
 
-/* Claim a run, and have memory for it. Returns whether it is ours.
- *   out_lost  a span of it that is not free, if that is why it is not */
-static bool
+/* Claim a run, and have memory for it. Returns 0; -EBUSY: a span of it is not free any more; or
+ * another negative errno: there is no memory.
+ *   out_lost  that span */
+static int
 claim_run(struct hm_shared *view, uint32_t span, uint32_t count, uint32_t *out_lost)
 {
     struct hm_shspan head = { .state = HM_SHSPAN_CLAIMING, .owner = view->seat, .count = count };
     uint32_t i = 1;
+    int rc = -EBUSY;
 
     if (!hm_shared_claim(view, span, head)) {
         *out_lost = span;
-        return false;
+        return rc;
     }
     while (i < count
            && hm_shared_claim(view, span + i,
@@ -70,10 +72,11 @@ claim_run(struct hm_shared *view, uint32_t span, uint32_t count, uint32_t *out_l
         i++;
     if (i < count)
         *out_lost = span + i;
-    else if (hm_shared_fill(view, span, count) == 0)
-        return true;
-    hm_shared_finish_free(view, span, hm_shared_read_span(view, span), view->seat);
-    return false;
+    else
+        rc = hm_shared_fill(view, span, count);
+    if (rc != 0)
+        hm_shared_finish_free(view, span, hm_shared_read_span(view, span), view->seat);
+    return rc;
 }
 
 /* The block is there when its word says so; the first span's follows. */
@@ -98,11 +101,14 @@ hm_shared_large_alloc(struct hm_shared *view, uint64_t size_bytes, uint64_t alig
         = align_bytes > HM_SHARED_SPAN_BYTES ? (uint32_t)(align_bytes >> HM_SHARED_SPAN_SHIFT) : 1;
     uint32_t span = 0;
     uint32_t length = 0;
+    bool is_short = false;
+    int rc;
 
     if (wish > view->geom.span_count || !hm_shared_may_have(view, wish))
         return 0;
     for (uint32_t end = 0; end < view->geom.span_count; end++) {
-        if (hm_shared_read_span(view, end).state != HM_SHSPAN_FREE) {
+        if (hm_shared_read_span(view, end).state != HM_SHSPAN_FREE
+            || (is_short && !hm_shared_is_ready(view, end))) {
             length = 0;
             continue;
         }
@@ -112,9 +118,12 @@ hm_shared_large_alloc(struct hm_shared *view, uint64_t size_bytes, uint64_t alig
             span = end;
         if (length < wish)
             continue;
-        if (claim_run(view, span, (uint32_t)wish, &end))
+        rc = claim_run(view, span, (uint32_t)wish, &end);
+        if (rc == 0)
             return settle(view, span);
-        length = 0; /* and on behind the one that was lost */
+        /* On behind the one that was lost; or only where memory is. */
+        is_short = is_short || rc != -EBUSY;
+        length = 0;
     }
     return 0;
 }

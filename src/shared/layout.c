@@ -38,7 +38,8 @@ hm_shared_geom_init(struct hm_shared_geom *out_geom, const struct hm_shared_head
         || header->seat_count > HM_SHARED_SEATS_MAX || header->root_count > HM_SHARED_ROOTS_MAX
         || header->page_shift < 12 || header->page_shift > 34
         || header->address % HM_SHARED_CHUNK_BYTES != 0
-        || header->process_bytes % HM_SHARED_SPAN_BYTES != 0)
+        || header->process_bytes % HM_SHARED_SPAN_BYTES != 0
+        || (header->flags & ~HM_SHARED_THP) != 0)
         return false;
     section_bytes = (uint64_t)1 << header->page_shift;
     if (section_bytes < HM_SHARED_CHUNK_BYTES)

@@ -43,6 +43,8 @@
 #define HM_SHARED_SPAN_BYTES ((uint64_t)1 << HM_SHARED_SPAN_SHIFT)
 #define HM_SHARED_CHUNK_BYTES ((uint64_t)1 << HM_SHARED_CHUNK_SHIFT)
 
+#define HM_SHARED_THP 1u /* of flags: chunks shall be transparent huge pages */
+
 #define HM_SHARED_SEATS_MAX 1023u /* the number 0 stands for nobody */
 #define HM_SHARED_ROOTS_MAX 4096u
 #define HM_SHARED_DATA_MAX_BYTES ((uint64_t)1 << 43)
@@ -60,8 +62,8 @@ struct hm_shared_header {
     uint64_t data_bytes;    /* whole chunks */
     uint64_t address;       /* where every process has it; 0: anywhere */
     uint64_t process_bytes; /* what one may have for its allocations; 0: no limit */
-    uint32_t reserved;
-    uint32_t crc; /* CRC-32C of all before */
+    uint32_t flags;         /* HM_SHARED_* */
+    uint32_t crc;           /* CRC-32C of all before */
 };
 
 /* A process that is attached. It alone writes here, and who recovers it when it is dead. */
@@ -142,7 +144,7 @@ hm_block_generation(uint32_t word)
     return word >> 12;
 }
 
-/* Whether nobody but the owner has it. */
+/* Whether it is in its owner's hands, perhaps on its way into a cell. */
 HM_INLINE bool
 hm_block_is_held(uint32_t word)
 {

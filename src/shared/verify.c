@@ -124,6 +124,32 @@ verify_span(const struct hm_shared *view, uint32_t span, struct hm_shared_sums *
     return fault;
 }
 
+/* Of a root: what it holds must be a block, and one that is not free. */
+static const char *
+verify_root(const struct hm_shared *view, unsigned root)
+{
+    const uint64_t *cell = &hm_shared_root_of(view, root)->block;
+    uint64_t block_off = hm_load(cell);
+    struct hm_shared_place place;
+    const char *fault = NULL;
+
+    if (block_off == 0)
+        return NULL;
+    if (!hm_shared_find(view, block_off, &place))
+        fault = "a root holds what is no block";
+    else if (hm_block_state(hm_load(place.word)) == HM_BLOCK_FREE)
+        fault = "a root holds a block that was freed";
+    return fault != NULL && __atomic_load_n(cell, __ATOMIC_SEQ_CST) == block_off ? fault : NULL;
+}
+
+/* The first fault is told; all is counted. */
+static void
+note(const char **inout_fault, const char *fault)
+{
+    if (*inout_fault == NULL)
+        *inout_fault = fault;
+}
+
 const char *
 hm_shared_verify(const struct hm_shared *view, struct hm_shared_sums *out_sums)
 {
@@ -132,19 +158,12 @@ hm_shared_verify(const struct hm_shared *view, struct hm_shared_sums *out_sums)
     *out_sums = (struct hm_shared_sums){ 0 };
     for (unsigned seat = 1; seat <= view->geom.seat_count; seat++)
         out_sums->seat_count += is_seat_taken(view, seat);
-    for (uint32_t i = 0; i < view->geom.root_count && fault == NULL; i++) {
-        const uint64_t *cell = &hm_shared_root_of(view, i)->block;
-        uint64_t block_off = hm_load(cell);
-        struct hm_shared_place place;
-
-        if (block_off != 0 && !hm_shared_find(view, block_off, &place)
-            && __atomic_load_n(cell, __ATOMIC_SEQ_CST) == block_off)
-            fault = "a root holds what is no block";
-    }
-    for (uint32_t chunk = 0; chunk < view->geom.chunk_count && fault == NULL; chunk++)
+    for (uint32_t i = 0; i < view->geom.root_count; i++)
+        note(&fault, verify_root(view, i));
+    for (uint32_t chunk = 0; chunk < view->geom.chunk_count; chunk++)
         if (hm_load(hm_shared_chunk_word(view, chunk)) == HM_CHUNK_READY)
             out_sums->ready_bytes += HM_SHARED_CHUNK_BYTES;
-    for (uint32_t span = 0; span < view->geom.span_count && fault == NULL; span++)
-        fault = verify_span(view, span, out_sums);
+    for (uint32_t span = 0; span < view->geom.span_count; span++)
+        note(&fault, verify_span(view, span, out_sums));
     return fault;
 }

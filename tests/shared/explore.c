@@ -130,7 +130,8 @@ hash_memory(void)
         hash = hash_bytes(hash, image + arena.data_off, STEPS_RING_BYTES);
     for (unsigned i = 0; i <= STEPS_SEATS; i++)
         hash = steps_mix(hash, kernel.holders[i]);
-    hash = steps_mix(hash, kernel.has_memory | kernel.has_words << 1 | kernel.dead_count << 2);
+    hash = steps_mix(hash, (unsigned)kernel.has_memory | (unsigned)kernel.has_words << 1
+                               | kernel.dead_count << 2);
     hash = steps_mix(hash, (uint64_t)(uint32_t)kernel.published);
     return steps_mix(hash, (uint64_t)(uint32_t)kernel.published_max);
 }
