@@ -34,7 +34,7 @@ struct arena {
     bool has_readers;
     unsigned pids[ARENA_PIDS_MAX]; /* of those that are alive, in their own namespaces */
     unsigned pid_count;
-    bool is_hidden; /* it may not be read, and the numbers are not known */
+    const char *fault; /* why nothing else is known of it; NULL: all is */
 };
 
 /* Look at the file at `where`. Returns NULL and fills in *out_arena, or says why it is none. */

@@ -13,7 +13,7 @@
 #include "api/shareds.h"
 
 #define PREFIX HM_SHARED_FILE_PREFIX
-#define MEMFD_PREFIX "/memfd:huma:"
+#define MEMFD_PREFIX "/memfd:" HM_SHARED_MEMFD_PREFIX
 
 /* One that was visited: many processes have the same. */
 struct seen {
@@ -53,18 +53,18 @@ is_new(struct finder *finder, uint64_t device, uint64_t inode)
 static void
 visit(struct finder *finder, const char *where, const char *name, bool is_memfd)
 {
+    const char *fault;
     struct arena arena;
     struct stat found;
 
     if (stat(where, &found) != 0 || !S_ISREG(found.st_mode)
         || !is_new(finder, found.st_dev, found.st_ino))
         return;
-    if (arena_look(where, &arena) != NULL) {
-        if (access(where, R_OK) == 0)
-            return; /* it bears the name, and is none */
+    fault = arena_look(where, &arena);
+    if (fault != NULL) {
         arena = (struct arena){ .owner = found.st_uid,
                                 .has_bytes = (uint64_t)found.st_blocks * 512,
-                                .is_hidden = true };
+                                .fault = fault };
         (void)snprintf(arena.where, sizeof(arena.where), "%s", where);
     }
     arena.is_memfd = is_memfd;

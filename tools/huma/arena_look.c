@@ -19,7 +19,7 @@ open_arena(const char *where, struct hm_shared_geom *out_geom, struct stat *out_
            const char **out_why)
 {
     struct hm_shared_header header;
-    int fd = hm_os_shared_open(where, true);
+    int fd = hm_os_shared_open(where, true, true);
 
     if (fd < 0) {
         *out_why = strerror(-fd);

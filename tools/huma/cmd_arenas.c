@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,23 @@ static const char usage[]
       "  rm       remove one, if no living process has it\n"
       "\n"
       "NAME is a name, or a path, which has a '/'.\n";
+
+/* What the library says, without the function that says it. */
+static const char *
+last_error(void)
+{
+    const char *text = huma_last_error();
+    const char *call_end = strstr(text, "(): ");
+
+    return call_end != NULL ? call_end + 4 : text;
+}
+
+/* The worst of two exit statuses: what failed before what is not there. */
+static int
+worse(int status, int other)
+{
+    return status == TOOL_FAILED || other == TOOL_DONE ? status : other;
+}
 
 /* --- list ------------------------------------------------------------------------------------- */
 
@@ -73,24 +91,28 @@ print_arena(void *arg, const struct arena *arena)
     char has[TOOL_SIZE_BYTES];
 
     if ((*count)++ == 0)
-        (void)printf("%-18s %-7s %-8s %-7s %9s %9s %9s %5s %4s\n", "NAME", "KIND", "OWNER", "PAGES",
+        (void)printf("%-16s %-7s %-8s %-7s %8s %8s %8s %5s %4s\n", "NAME", "KIND", "OWNER", "PAGES",
                      "LIMIT", "USED", "HAS", "ALIVE", "DEAD");
-    (void)printf("%-18.18s %-7s %-8.8s ", clean(arena->name, name, sizeof(name)),
+    (void)printf("%-16.16s %-7s %-8.8s ", clean(arena->name, name, sizeof(name)),
                  arena->is_memfd     ? "memfd"
                  : arena->is_hugetlb ? "hugetlb"
                                      : "named",
                  user_name(arena->owner, owner));
-    if (arena->is_hidden) {
-        (void)printf("%-7s %9s %9s %9s %5s %4s\n", "?", "?", "?", tool_size(arena->has_bytes, has),
+    if (arena->fault != NULL) {
+        (void)printf("%-7s %8s %8s %8s %5s %4s\n", "?", "?", "?", tool_size(arena->has_bytes, has),
                      "?", "?");
     } else {
-        (void)printf("%-7s %9s %9s %9s %5u %4u\n", tool_size(arena->page_bytes, pages),
+        (void)printf("%-7s %8s %8s %8s %5u %4u\n", tool_size(arena->page_bytes, pages),
                      tool_size(arena->limit_bytes, limit), tool_size(arena->used_bytes, used),
                      tool_size(arena->has_bytes, has), arena->alive_count, arena->dead_count);
     }
     (void)printf("  %s", clean(arena->where, where, sizeof(where)));
     for (unsigned i = 0; i < arena->pid_count; i++)
         (void)printf("%s %u", i == 0 ? "  pids" : "", arena->pids[i]);
+    if (arena->alive_count > arena->pid_count)
+        (void)printf(" ...");
+    if (arena->fault != NULL)
+        (void)printf("  %s", arena->fault);
     (void)printf("%s\n", arena->has_readers ? "  and readers" : "");
 }
 
@@ -169,8 +191,10 @@ verify_one(const char *name, const char *where)
         tool_say("%s: cannot be verified: %s", name, strerror(errno));
         return false;
     }
-    if (WIFSIGNALED(status))
-        (void)printf("%s: its file was cut short while it was looked at\n", name);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS)
+        (void)printf("%s: its file was cut short, or lost pages, while it was looked at\n", name);
+    else if (WIFSIGNALED(status))
+        tool_say("%s: signal %d has ended the verification", name, WTERMSIG(status));
     return status == 0;
 }
 
@@ -185,8 +209,8 @@ verify(int argc, char **argv)
 
         if (fault != NULL) {
             tool_say("%s: %s", argv[i], fault);
-            status = TOOL_NO_INPUT;
-        } else if (!verify_one(argv[i], where) && status == TOOL_DONE) {
+            status = worse(status, TOOL_NO_INPUT);
+        } else if (!verify_one(argv[i], where)) {
             status = TOOL_FAILED;
         }
     }
@@ -195,18 +219,39 @@ verify(int argc, char **argv)
 
 /* --- remove ----------------------------------------------------------------------------------- */
 
+/* Who has what cannot be removed. */
+static void
+say_holders(const char *name)
+{
+    char where[ARENA_PATH_BYTES];
+    struct arena arena;
+
+    if (arena_locate(name, where) != NULL || arena_look(where, &arena) != NULL)
+        return;
+    for (unsigned i = 0; i < arena.pid_count; i++)
+        (void)fprintf(stderr, "%s%u", i == 0 ? "huma: processes " : ", ", arena.pids[i]);
+    if (arena.pid_count > 0)
+        (void)fprintf(stderr, " have it\n");
+    else if (arena.has_readers)
+        (void)fprintf(stderr, "huma: who has it only reads\n");
+}
+
 static int
 rm(int argc, char **argv)
 {
     int status = TOOL_DONE;
 
     for (int i = 0; i < argc; i++) {
-        if (huma_shared_remove(argv[i]) == 0) {
+        int error = huma_shared_remove(argv[i]) == 0 ? 0 : errno;
+
+        if (error == 0) {
             (void)printf("%s: removed\n", argv[i]);
             continue;
         }
-        tool_say("%s: %s", argv[i], strrchr(huma_last_error(), ':') + 2);
-        status = errno == ENOENT && status == TOOL_DONE ? TOOL_NO_INPUT : TOOL_FAILED;
+        tool_say("%s: %s", argv[i], last_error());
+        if (error == EBUSY)
+            say_holders(argv[i]);
+        status = worse(status, error == ENOENT ? TOOL_NO_INPUT : TOOL_FAILED);
     }
     return status;
 }
@@ -215,6 +260,7 @@ struct reaper {
     bool is_dry;
     unsigned count;
     unsigned failed_count;
+    unsigned unknown_count;
 };
 
 static void
@@ -222,17 +268,20 @@ reap_one(void *arg, const struct arena *arena)
 {
     struct reaper *reaper = arg;
     char has[TOOL_SIZE_BYTES];
+    char used[TOOL_SIZE_BYTES];
 
-    if (arena->is_memfd || arena->is_hidden || arena->alive_count > 0 || arena->has_readers)
+    reaper->unknown_count += !arena->is_memfd && arena->fault != NULL;
+    if (arena->is_memfd || arena->fault != NULL || arena->alive_count > 0 || arena->has_readers)
         return;
     if (!reaper->is_dry && huma_shared_remove(arena->where) != 0) {
         /* Somebody has come, or it is another user's. */
-        tool_say("%s: %s", arena->where, strrchr(huma_last_error(), ':') + 2);
+        tool_say("%s: %s", arena->where, last_error());
         reaper->failed_count++;
         return;
     }
-    (void)printf("%s %s: %s, %u dead\n", reaper->is_dry ? "would remove" : "removed", arena->where,
-                 tool_size(arena->has_bytes, has), arena->dead_count);
+    (void)printf("%s %s: %s, %s in blocks, %u dead\n", reaper->is_dry ? "would remove" : "removed",
+                 arena->where, tool_size(arena->has_bytes, has), tool_size(arena->used_bytes, used),
+                 arena->dead_count);
     reaper->count++;
 }
 
@@ -248,6 +297,8 @@ reap(int argc, char **argv)
     (void)arena_find(reap_one, &reaper);
     if (reaper.count == 0 && reaper.failed_count == 0)
         (void)printf("There is nothing to remove.\n");
+    if (reaper.unknown_count > 0)
+        tool_say("%u could not be looked at; \"huma arenas\" says why", reaper.unknown_count);
     return reaper.failed_count > 0 ? TOOL_FAILED : TOOL_DONE;
 }
 
@@ -258,10 +309,11 @@ tool_arenas(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "list";
 
-    if (strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0) {
-        (void)fputs(usage, stdout);
-        return TOOL_DONE;
-    }
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            (void)fputs(usage, stdout);
+            return TOOL_DONE;
+        }
     if (strcmp(what, "list") == 0)
         return list(argc > 2 ? argc - 2 : 0, argv + 2);
     if (strcmp(what, "--all") == 0)

@@ -58,8 +58,8 @@ print_help(void)
     (void)printf("\nhuma COMMAND --help tells more, and so does huma(8).\n");
 }
 
-int
-main(int argc, char **argv)
+static int
+run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
 
@@ -79,4 +79,15 @@ main(int argc, char **argv)
     else
         tool_say("unknown command \"%s\"; \"huma --help\" lists them", name);
     return TOOL_USAGE;
+}
+
+int
+main(int argc, char **argv)
+{
+    int status = run(argc, argv);
+
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    tool_say("what there is to say could not be written; see where it goes");
+    return TOOL_FAILED;
 }
