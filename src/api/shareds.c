@@ -13,6 +13,10 @@ struct hm_shareds hm_shareds;
 /* Of a control group, left for what the kernel and other threads need meanwhile. */
 #define ROOM_SPARE_BYTES (512 * HM_KIB)
 
+/* No seat's number: who looks for a seat holds it. */
+#define TURN (HM_SHARED_SEATS_MAX + 1)
+#define TURN_WAIT_MS 1000
+
 /* --- finding ---------------------------------------------------------------------------------- */
 
 /* Where the kernel does not know such memory. */
@@ -313,13 +317,34 @@ hm_shareds_open_lock(struct huma_shared *shared)
     return rc;
 }
 
+/* One process at a time is looking for a seat: who recovers the dead holds all their seats for a
+ * moment, and another would find none. Nobody waits long for one that is stopped. */
+static int
+sit_in_turn(struct huma_shared *shared)
+{
+    static const uint32_t never;
+    bool is_turn = hm_os_shared_hold(shared->lock_fd, TURN);
+    int rc;
+
+    for (unsigned i = 0; i < TURN_WAIT_MS && !is_turn; i++) {
+        hm_os_shared_sleep(&never, 0, 1);
+        is_turn = hm_os_shared_hold(shared->lock_fd, TURN);
+    }
+    rc = hm_shared_attach(&shared->view);
+    if (is_turn)
+        hm_os_shared_let_go(shared->lock_fd, TURN);
+    return rc;
+}
+
 int
 hm_shareds_sit(struct huma_shared *shared)
 {
+    int saved_errno = errno;
     int rc = hm_shareds_open_lock(shared);
 
     if (rc == 0)
-        rc = hm_shared_attach(&shared->view);
+        rc = sit_in_turn(shared);
+    errno = saved_errno;
     if (rc == 0)
         hm_store(&hm_shared_seat_of(&shared->view, shared->view.seat)->pid, (uint32_t)getpid());
     return rc;
